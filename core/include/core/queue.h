@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A bounded queue between exactly two threads, counted in bytes and handed over in batches, so that
+ * a lock is taken once in many nodes. Full means either wait (files) or refuse (live). */
+#ifndef CORE_QUEUE_H
+#define CORE_QUEUE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* First member of whatever is queued. */
+struct node {
+	struct node *next;
+	size_t bytes; /* set by queue_push */
+};
+
+enum queue_policy {
+	QUEUE_WAIT,   /* queue_push blocks while it is full */
+	QUEUE_REFUSE, /* queue_push returns SC_EFULL: drop the newest, and count it */
+};
+
+struct queue;
+
+/* NULL: no memory. Holds at most max_bytes, but always at least one node. */
+struct queue *queue_new(size_t max_bytes, enum queue_policy policy);
+/* Both threads are done with it; nodes still inside are given to `drop`. */
+void queue_free(struct queue *q, void (*drop)(struct node *));
+
+/* Producer. A node is moved only on SC_OK. SC_EFULL; SC_ECLOSED once the consumer gave up. What is
+ * pushed becomes visible at the next queue_publish, or after QUEUE_BATCH nodes by itself. */
+int queue_push(struct queue *q, struct node *n, size_t bytes);
+void queue_publish(struct queue *q);
+void queue_close(struct queue *q); /* publishes; no more will come */
+
+/* Consumer: everything there is as a list in order, waiting up to timeout_ms for the first.
+ * SC_OK (*ret is never NULL), SC_EAGAIN when time is up, SC_ECLOSED at the end. */
+int queue_take(struct queue *q, int timeout_ms, struct node **ret);
+/* Bytes of taken nodes count as held until given back. */
+void queue_release(struct queue *q, size_t bytes);
+void queue_give_up(struct queue *q); /* further pushes return SC_ECLOSED; a waiting one wakes */
+
+#endif

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Two threads, one lock taken once a batch. The producer gathers nodes by itself and publishes
+ * them together; the consumer takes everything there is. */
+#include "core/queue.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "core/err.h"
+#include "core/limits.h"
+
+struct list {
+	struct node *head;
+	struct node **tail;
+	size_t bytes;
+	unsigned n;
+};
+
+struct queue {
+	pthread_mutex_t lock;
+	pthread_cond_t filled, drained;
+	struct list ready; /* under the lock, as are the three below */
+	size_t held;       /* bytes published and not yet released */
+	bool closed;
+	bool given_up;
+
+	struct list batch; /* the producer's own */
+	size_t held_seen;  /* `held` when the producer last looked */
+	size_t max_bytes;
+	enum queue_policy policy;
+};
+
+static void list_clear(struct list *l)
+{
+	*l = (struct list){.tail = &l->head};
+}
+
+static void list_join(struct list *to, struct list *from)
+{
+	if (!from->head)
+		return;
+	*to->tail = from->head;
+	to->tail = from->tail;
+	to->bytes += from->bytes;
+	to->n += from->n;
+	list_clear(from);
+}
+
+struct queue *queue_new(size_t max_bytes, enum queue_policy policy)
+{
+	struct queue *q = calloc(1, sizeof(*q));
+	pthread_condattr_t attr;
+
+	if (!q)
+		return NULL;
+	q->max_bytes = max_bytes;
+	q->policy = policy;
+	list_clear(&q->ready);
+	list_clear(&q->batch);
+	pthread_mutex_init(&q->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&q->filled, &attr);
+	pthread_cond_init(&q->drained, &attr);
+	pthread_condattr_destroy(&attr);
+	return q;
+}
+
+void queue_free(struct queue *q, void (*drop)(struct node *))
+{
+	struct node *n, *next;
+
+	if (!q)
+		return;
+	list_join(&q->ready, &q->batch);
+	for (n = q->ready.head; n; n = next) {
+		next = n->next;
+		drop(n);
+	}
+	pthread_cond_destroy(&q->filled);
+	pthread_cond_destroy(&q->drained);
+	pthread_mutex_destroy(&q->lock);
+	free(q);
+}
+
+void queue_publish(struct queue *q)
+{
+	if (!q->batch.head)
+		return;
+	pthread_mutex_lock(&q->lock);
+	q->held += q->batch.bytes;
+	q->held_seen = q->held;
+	list_join(&q->ready, &q->batch);
+	pthread_cond_signal(&q->filled);
+	pthread_mutex_unlock(&q->lock);
+}
+
+static bool over(const struct queue *q, size_t bytes)
+{
+	size_t held = q->held_seen + q->batch.bytes;
+
+	return held != 0 && held + bytes > q->max_bytes;
+}
+
+/* Looks at what the consumer gave back, and under QUEUE_WAIT stays until it is enough. */
+static int make_room(struct queue *q, size_t bytes)
+{
+	int rc = SC_OK;
+
+	queue_publish(q);
+	pthread_mutex_lock(&q->lock);
+	q->held_seen = q->held;
+	while (over(q, bytes) && !q->given_up && q->policy == QUEUE_WAIT) {
+		pthread_cond_wait(&q->drained, &q->lock);
+		q->held_seen = q->held;
+	}
+	if (q->given_up)
+		rc = SC_ECLOSED;
+	else if (over(q, bytes))
+		rc = SC_EFULL;
+	pthread_mutex_unlock(&q->lock);
+	return rc;
+}
+
+int queue_push(struct queue *q, struct node *n, size_t bytes)
+{
+	if (over(q, bytes)) {
+		int rc = make_room(q, bytes);
+
+		if (rc)
+			return rc;
+	}
+	n->next = NULL;
+	n->bytes = bytes;
+	*q->batch.tail = n;
+	q->batch.tail = &n->next;
+	q->batch.bytes += bytes;
+	if (++q->batch.n >= QUEUE_BATCH)
+		queue_publish(q);
+	return SC_OK;
+}
+
+void queue_close(struct queue *q)
+{
+	queue_publish(q);
+	pthread_mutex_lock(&q->lock);
+	q->closed = true;
+	pthread_cond_signal(&q->filled);
+	pthread_mutex_unlock(&q->lock);
+}
+
+int queue_take(struct queue *q, int timeout_ms, struct node **ret)
+{
+	struct timespec until;
+	int rc = SC_OK;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += timeout_ms / 1000;
+	until.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
+	if (until.tv_nsec >= 1000000000) {
+		until.tv_sec++;
+		until.tv_nsec -= 1000000000;
+	}
+	pthread_mutex_lock(&q->lock);
+	while (!q->ready.head && !q->closed) {
+		if (pthread_cond_timedwait(&q->filled, &q->lock, &until) == ETIMEDOUT)
+			break;
+	}
+	if (q->ready.head) {
+		*ret = q->ready.head;
+		list_clear(&q->ready);
+	} else {
+		rc = q->closed ? SC_ECLOSED : SC_EAGAIN;
+	}
+	pthread_mutex_unlock(&q->lock);
+	return rc;
+}
+
+void queue_release(struct queue *q, size_t bytes)
+{
+	pthread_mutex_lock(&q->lock);
+	assert(q->held >= bytes);
+	q->held -= bytes;
+	pthread_cond_signal(&q->drained);
+	pthread_mutex_unlock(&q->lock);
+}
+
+void queue_give_up(struct queue *q)
+{
+	pthread_mutex_lock(&q->lock);
+	q->given_up = true;
+	pthread_cond_signal(&q->drained);
+	pthread_mutex_unlock(&q->lock);
+}
