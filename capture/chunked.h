@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A chunked body (RFC 9112, 7.1) decoded by llhttp, extensions and trailers included. */
+#ifndef CAPTURE_CHUNKED_H
+#define CAPTURE_CHUNKED_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/message.h"
+#include "core/span.h"
+
+struct chunked;
+struct chunked *chunked_new(void); /* NULL: no memory */
+void chunked_free(struct chunked *c);
+
+/* What feeding did. */
+enum chunked_result { CHUNKED_MORE, CHUNKED_DONE, CHUNKED_BROKEN };
+
+/* Takes bytes; *ret_used says how many (all of them under CHUNKED_MORE). `body` gets the data. */
+enum chunked_result chunked_feed(struct chunked *c, struct span bytes,
+				 void (*body)(void *arg, struct span data), void *arg,
+				 size_t *ret_used);
+
+/* Bytes that the chunk under way still wants: a gap up to this long leaves the framing known. */
+uint64_t chunked_left(const struct chunked *c);
+
+/* Moves the trailers to the message, and with `sizes` the chunk sizes when there was more than one. */
+void chunked_describe(struct chunked *c, struct message *m, bool sizes);
+
+#endif

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Capture files: pcap (both byte orders, microseconds and nanoseconds) and pcapng (several sections
+ * and interfaces of different link types), plain or gzip, from a path or standard input. */
+#ifndef CAPTURE_FILE_H
+#define CAPTURE_FILE_H
+
+#include <stdbool.h>
+
+#include "core/err.h"
+#include "decode.h"
+
+struct capture_file;
+
+/* "-" is standard input. SC_EINVAL: missing, not readable, or no capture file. */
+int capture_file_open(const char *path, struct capture_file **ret, struct err *err);
+void capture_file_free(struct capture_file *f);
+
+/* 1: *ret is the next frame, borrowed until the next call. 0: the end; capture_file_note() says
+ * whether it was a clean one. */
+int capture_file_next(struct capture_file *f, struct frame *ret);
+
+/* What was wrong with the end of the file, or NULL. */
+const char *capture_file_note(const struct capture_file *f);
+
+#endif
