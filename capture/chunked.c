@@ -1,135 +1,39 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A chunked body by llhttp. The parser is led into the body by a head of our own, since the real
- * one was read before. */
+/* A chunked body (RFC 9112, 7.1), read as leniently as servers and clients do: whatever stands between
+ * the size and the end of its line is extension, a bare LF ends a line. llhttp refuses both, and it
+ * cannot be told of a hole in the data. */
 #include "chunked.h"
 
-#include <llhttp.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/limits.h"
 
-struct chunked {
-	llhttp_t parser; /* data points here */
-	uint64_t left;   /* of the chunk under way */
-	bool in_body;    /* the lead-in is over */
-	uint32_t *sizes;
-	uint32_t n_sizes, cap_sizes;
-	struct buf trailer; /* "name: value\r\n" */
-	struct field *fields;
-	uint32_t n_fields;
-	void (*body)(void *arg, struct span data);
-	void *arg;
+enum chunk_state {
+	CHUNK_SIZE,    /* hex digits */
+	CHUNK_LINE,    /* to the end of the size line */
+	CHUNK_DATA,
+	CHUNK_DATA_CR, /* the line end behind the data */
+	CHUNK_DATA_LF,
+	CHUNK_TRAILER,
 };
 
-static int on_chunk_header(llhttp_t *p)
-{
-	struct chunked *c = p->data;
+struct chunked {
+	enum chunk_state state;
+	uint64_t left; /* of the chunk under way; while in CHUNK_SIZE, the size so far */
+	bool digits;
 	uint32_t *sizes;
-
-	c->left = p->content_length;
-	if (c->left == 0 || c->left > UINT32_MAX || c->n_sizes >= LIMIT_CHUNKS)
-		return 0;
-	if (c->n_sizes == c->cap_sizes) {
-		uint32_t cap = c->cap_sizes ? c->cap_sizes * 2 : 4;
-
-		sizes = realloc(c->sizes, cap * sizeof(*sizes));
-		if (!sizes)
-			return 0;
-		c->sizes = sizes;
-		c->cap_sizes = cap;
-	}
-	c->sizes[c->n_sizes++] = (uint32_t)c->left;
-	return 0;
-}
-
-static int on_body(llhttp_t *p, const char *at, size_t len)
-{
-	struct chunked *c = p->data;
-
-	c->left -= len < c->left ? len : c->left;
-	c->body(c->arg, span_of(at, len));
-	return 0;
-}
-
-static int on_trailer_field(llhttp_t *p, const char *at, size_t len)
-{
-	struct chunked *c = p->data;
-	struct field *f;
-
-	if (!c->in_body)
-		return 0;
-	/* A new name when the last field has its value's end, else more of this one. */
-	if (!c->n_fields || c->fields[c->n_fields - 1].value.off) {
-		f = c->n_fields < LIMIT_FIELDS
-			    ? realloc(c->fields, (c->n_fields + 1u) * sizeof(*f)) : NULL;
-		if (!f)
-			return 0;
-		c->fields = f;
-		f[c->n_fields++] = (struct field){.name = {(uint32_t)c->trailer.len, 0}};
-	}
-	if (buf_add(&c->trailer, at, len) == SC_OK)
-		c->fields[c->n_fields - 1].name.len += (uint32_t)len;
-	return 0;
-}
-
-static int on_trailer_value(llhttp_t *p, const char *at, size_t len)
-{
-	struct chunked *c = p->data;
-	struct field *f;
-
-	if (!c->in_body || !c->n_fields)
-		return 0;
-	f = &c->fields[c->n_fields - 1];
-	if (!f->value.off && buf_add_str(&c->trailer, ": ") == SC_OK)
-		f->value.off = (uint32_t)c->trailer.len;
-	if (buf_add(&c->trailer, at, len) == SC_OK)
-		f->value.len += (uint32_t)len;
-	return 0;
-}
-
-static int on_trailer_value_complete(llhttp_t *p)
-{
-	struct chunked *c = p->data;
-	struct field *f;
-
-	if (!c->in_body || !c->n_fields)
-		return 0;
-	f = &c->fields[c->n_fields - 1];
-	if (!f->value.off && buf_add_str(&c->trailer, ": ") == SC_OK)
-		f->value.off = (uint32_t)c->trailer.len;
-	(void)buf_add_str(&c->trailer, "\r\n");
-	return 0;
-}
-
-static int on_message_complete(llhttp_t *p)
-{
-	(void)p;
-	return HPE_PAUSED;
-}
-
-static const llhttp_settings_t settings = {
-	.on_chunk_header = on_chunk_header,
-	.on_body = on_body,
-	.on_header_field = on_trailer_field,
-	.on_header_value = on_trailer_value,
-	.on_header_value_complete = on_trailer_value_complete,
-	.on_message_complete = on_message_complete,
+	uint32_t n_sizes, cap_sizes;
+	struct buf trailer; /* as on the wire */
+	size_t line;        /* where its last line begins: at the end, the blank one */
 };
 
 struct chunked *chunked_new(void)
 {
-	static const char lead_in[] = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
 	struct chunked *c = calloc(1, sizeof(*c));
 
-	if (!c)
-		return NULL;
-	buf_init(&c->trailer, LIMIT_TRAILER_BYTES);
-	llhttp_init(&c->parser, HTTP_RESPONSE, &settings);
-	llhttp_set_lenient_headers(&c->parser, 1);
-	c->parser.data = c;
-	(void)llhttp_execute(&c->parser, lead_in, sizeof(lead_in) - 1);
-	c->in_body = true;
+	if (c)
+		buf_init(&c->trailer, LIMIT_TRAILER_BYTES);
 	return c;
 }
 
@@ -138,32 +42,183 @@ void chunked_free(struct chunked *c)
 	if (!c)
 		return;
 	free(c->sizes);
-	free(c->fields);
 	buf_done(&c->trailer);
 	free(c);
+}
+
+static int hex_value(uint8_t c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	c |= 0x20;
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* False: no size, or one that no body has. */
+static bool size_byte(struct chunked *c, uint8_t byte)
+{
+	int v = hex_value(byte);
+
+	if (v >= 0) {
+		if (c->left >> 59)
+			return false;
+		c->left = c->left << 4 | (uint64_t)v;
+		c->digits = true;
+		return true;
+	}
+	if (!c->digits)
+		return byte == ' ' || byte == '\t'; /* some pad on the left */
+	c->state = CHUNK_LINE;
+	return byte == '\r' || byte == '\n' || byte == ';' || byte == ' ' || byte == '\t';
+}
+
+static void note_size(struct chunked *c)
+{
+	if (c->left > UINT32_MAX || c->n_sizes >= LIMIT_CHUNKS)
+		return;
+	if (c->n_sizes == c->cap_sizes) {
+		uint32_t cap = c->cap_sizes ? c->cap_sizes * 2 : 4;
+		uint32_t *sizes = realloc(c->sizes, cap * sizeof(*sizes));
+
+		if (!sizes)
+			return;
+		c->sizes = sizes;
+		c->cap_sizes = cap;
+	}
+	c->sizes[c->n_sizes++] = (uint32_t)c->left;
+}
+
+static void line_over(struct chunked *c)
+{
+	c->state = c->left ? CHUNK_DATA : CHUNK_TRAILER;
+	if (c->left)
+		note_size(c);
+}
+
+static void next_chunk(struct chunked *c)
+{
+	c->state = CHUNK_SIZE;
+	c->left = 0;
+	c->digits = false;
+}
+
+/* One byte of the trailer section; true at its blank line. */
+static bool trailer_byte(struct chunked *c, uint8_t byte)
+{
+	size_t len;
+
+	if (buf_add(&c->trailer, &byte, 1)) {
+		/* Over the ceiling it is only looked through for its end. */
+		buf_clear(&c->trailer);
+		c->line = 0;
+		(void)buf_add(&c->trailer, &byte, 1);
+	}
+	if (byte != '\n')
+		return false;
+	len = c->trailer.len - c->line;
+	if (len == 1 || (len == 2 && c->trailer.data[c->trailer.len - 2] == '\r'))
+		return true;
+	c->line = c->trailer.len;
+	return false;
+}
+
+/* A byte outside of the data. */
+static enum chunked_result frame_byte(struct chunked *c, uint8_t byte)
+{
+	switch (c->state) {
+	case CHUNK_SIZE:
+		if (!size_byte(c, byte))
+			return CHUNKED_BROKEN;
+		if (c->state == CHUNK_LINE && byte == '\n')
+			line_over(c);
+		break;
+	case CHUNK_LINE:
+		if (byte == '\n')
+			line_over(c);
+		break;
+	case CHUNK_DATA_CR:
+		if (byte == '\r')
+			c->state = CHUNK_DATA_LF;
+		else if (byte == '\n')
+			next_chunk(c);
+		else
+			return CHUNKED_BROKEN;
+		break;
+	case CHUNK_DATA_LF:
+		if (byte != '\n')
+			return CHUNKED_BROKEN;
+		next_chunk(c);
+		break;
+	case CHUNK_TRAILER:
+		return trailer_byte(c, byte) ? CHUNKED_DONE : CHUNKED_MORE;
+	case CHUNK_DATA:
+		break;
+	}
+	return CHUNKED_MORE;
 }
 
 enum chunked_result chunked_feed(struct chunked *c, struct span bytes,
 				 void (*body)(void *arg, struct span data), void *arg,
 				 size_t *ret_used)
 {
-	llhttp_errno_t rc;
+	size_t at = 0;
 
-	c->body = body;
-	c->arg = arg;
-	rc = llhttp_execute(&c->parser, (const char *)bytes.p, bytes.len);
-	*ret_used = bytes.len;
-	if (rc == HPE_OK)
-		return CHUNKED_MORE;
-	*ret_used = (size_t)((const uint8_t *)llhttp_get_error_pos(&c->parser) - bytes.p);
-	if (*ret_used > bytes.len)
-		*ret_used = bytes.len;
-	return rc == HPE_PAUSED ? CHUNKED_DONE : CHUNKED_BROKEN;
+	while (at < bytes.len) {
+		enum chunked_result r = CHUNKED_MORE;
+
+		if (c->state == CHUNK_DATA) {
+			size_t n = bytes.len - at;
+
+			if (n > c->left)
+				n = (size_t)c->left;
+			body(arg, span_of(bytes.p + at, n));
+			at += n;
+			c->left -= n;
+			if (c->left == 0)
+				c->state = CHUNK_DATA_CR;
+			continue;
+		}
+		r = frame_byte(c, bytes.p[at++]);
+		if (r != CHUNKED_MORE) {
+			*ret_used = at;
+			return r;
+		}
+	}
+	*ret_used = at;
+	return CHUNKED_MORE;
 }
 
-uint64_t chunked_left(const struct chunked *c)
+bool chunked_skip(struct chunked *c, uint64_t len)
 {
-	return c->left;
+	if (c->state != CHUNK_DATA || len > c->left)
+		return false;
+	c->left -= len;
+	if (c->left == 0)
+		c->state = CHUNK_DATA_CR;
+	return true;
+}
+
+/* The trailer section as fields: a head without its start line. */
+static void describe_trailer(const struct chunked *c, struct message *m)
+{
+	static const char start[] = "GET / HTTP/1.1\r\n";
+	const uint32_t shift = sizeof(start) - 1;
+	struct message *t = NULL;
+	struct buf head;
+
+	buf_init(&head, LIMIT_HEAD_BYTES);
+	if (buf_add(&head, start, shift) == SC_OK &&
+	    buf_add(&head, c->trailer.data, c->line) == SC_OK &&
+	    message_parse(head.data, head.len, 0, &t) == SC_OK && t->n_fields) {
+		for (uint32_t i = 0; i < t->n_fields; i++) {
+			t->fields[i].name.off -= shift;
+			t->fields[i].value.off -= shift;
+		}
+		(void)message_set_trailer(m, c->trailer.data, (uint32_t)c->line, t->fields,
+					  t->n_fields);
+	}
+	message_free(t);
+	buf_done(&head);
 }
 
 void chunked_describe(struct chunked *c, struct message *m, bool sizes)
@@ -174,7 +229,6 @@ void chunked_describe(struct chunked *c, struct message *m, bool sizes)
 		c->sizes = NULL; /* moved */
 		c->n_sizes = 0;
 	}
-	if (c->n_fields)
-		(void)message_set_trailer(m, c->trailer.data, (uint32_t)c->trailer.len, c->fields,
-					  c->n_fields);
+	if (c->line)
+		describe_trailer(c, m);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A chunked body (RFC 9112, 7.1) decoded by llhttp, extensions and trailers included. */
+/* A chunked body (RFC 9112, 7.1): its data, the sizes of its chunks, its trailers. */
 #ifndef CAPTURE_CHUNKED_H
 #define CAPTURE_CHUNKED_H
 
@@ -22,8 +22,8 @@ enum chunked_result chunked_feed(struct chunked *c, struct span bytes,
 				 void (*body)(void *arg, struct span data), void *arg,
 				 size_t *ret_used);
 
-/* Bytes that the chunk under way still wants: a gap up to this long leaves the framing known. */
-uint64_t chunked_left(const struct chunked *c);
+/* Passes over a gap. False when it is not all inside one chunk's data: then the framing is lost. */
+bool chunked_skip(struct chunked *c, uint64_t len);
 
 /* Moves the trailers to the message, and with `sizes` the chunk sizes when there was more than one. */
 void chunked_describe(struct chunked *c, struct message *m, bool sizes);

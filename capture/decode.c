@@ -621,6 +621,8 @@ static enum layer decode_gre(struct walk *w)
 		return not_ours(w);
 	if (type == 0x880b)
 		return LAYER_PPP_HDLC; /* PPTP frames may keep ff 03 */
+	if (type >= 0x8200 && type <= 0x8270)
+		return LAYER_80211; /* Aruba access points */
 	return to_ethertype(w, type);
 }
 

@@ -92,7 +92,8 @@ static void on_recognised(void *arg, enum counter_id what)
 {
 	struct place *at = arg;
 
-	count(at->engine->counters, what);
+	if (what == CONNECTIONS_HTTP || at->flow->kind == FLOW_UNKNOWN)
+		count(at->engine->counters, what);
 	decide(at->engine, at->flow, what == CONNECTIONS_HTTP ? FLOW_HTTP : FLOW_OTHER);
 }
 
@@ -416,7 +417,7 @@ static void flow_segment(struct engine *e, struct flow *f, const struct segment 
 {
 	int dir = direction(f, s);
 	struct stream *st = &f->stream[dir], *other = &f->stream[!dir];
-	struct place at = {e, f, dir};
+	struct place at = {e, f, dir}, back = {e, f, !dir};
 	bool ended = st->ended;
 	struct stream_segment seg = {
 		.seq = s->seq + (s->flags & TCP_SYN ? 1 : 0),
@@ -442,13 +443,13 @@ static void flow_segment(struct engine *e, struct flow *f, const struct segment 
 		flow_close(e, f);
 		return;
 	}
+	if (len && seg.has_ack && other->queue)
+		stream_answered(other, &e->streams, s->ack, s->ts_us, &back);
 	if (len)
 		stream_add(st, &e->streams, &seg, &at);
 	if (s->flags & TCP_FIN)
 		stream_fin(st, seg.seq + len);
 	if (st->hole_since_us || other->hole_since_us) {
-		struct place back = {e, f, !dir};
-
 		stream_expire(st, &e->streams, e->now_us, &at);
 		stream_expire(other, &e->streams, e->now_us, &back);
 	}

@@ -2,7 +2,6 @@
 /* One head, whole in memory, to a message. */
 #include "head.h"
 
-#include <ctype.h>
 #include <llhttp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -192,22 +191,26 @@ static void tidy_fields(struct head_scratch *hs)
 	}
 }
 
-/* A bare CR inside a start line (RFC 9112, 2.2): nobody agrees on what such a line says. */
-static bool start_line_has_cr(const struct head_scratch *hs, bool request)
+/* A bare CR inside the start line (RFC 9112, 2.2): nobody agrees on what such a line says. */
+static bool start_line_has_cr(struct span head)
 {
-	struct slice s = request ? hs->start.target : hs->start.reason;
+	const uint8_t *nl = memchr(head.p, '\n', head.len);
+	const uint8_t *cr = nl ? memchr(head.p, '\r', (size_t)(nl - head.p)) : NULL;
 
-	return s.len && memchr(hs->base + s.off, '\r', s.len);
+	return cr && cr + 1 != nl;
 }
 
 int head_parse(struct head_scratch *hs, struct span bytes, bool request, size_t body_max,
 	       struct message **ret, size_t *ret_len)
 {
-	llhttp_errno_t code = run_llhttp(hs, bytes, request);
+	llhttp_errno_t code;
 	struct message *m;
 	size_t len;
 	int rc;
 
+	if (start_line_has_cr(bytes))
+		return SC_EPROTO;
+	code = run_llhttp(hs, bytes, request);
 	if (code == HPE_OK)
 		return bytes.len < LIMIT_HEAD_BYTES ? SC_ETRUNC : SC_EFULL;
 	if (hs->overflow)
@@ -220,8 +223,6 @@ int head_parse(struct head_scratch *hs, struct span bytes, bool request, size_t 
 	/* llhttp ends a head at a bare CR too, which nobody else does. */
 	if (len < 2 || bytes.p[len - 1] != '\n')
 		return lenient(bytes, request, body_max, ret, ret_len);
-	if (start_line_has_cr(hs, request))
-		return SC_EPROTO;
 	tidy_fields(hs);
 	rc = message_new(bytes.p, (uint32_t)len, hs->fields, hs->n, body_max, &m);
 	if (rc)
@@ -252,17 +253,33 @@ static bool parse_length(struct span v, uint64_t *ret)
 		n = n * 10 + (uint64_t)(v.p[i] - '0');
 	}
 	*ret = n;
-	return i > 0;
+	return i > 0 && (i == v.len || v.p[i] == ' ' || v.p[i] == '\t' || v.p[i] == ',');
 }
 
-/* Whether the last coding of the list is chunked, stray punctuation around it let pass. */
+int head_parse_simple(struct span bytes, size_t body_max, struct message **ret, size_t *ret_len)
+{
+	const uint8_t *nl = memchr(bytes.p, '\n', bytes.len);
+	size_t len = nl ? (size_t)(nl + 1 - bytes.p) : bytes.len;
+	int rc = message_parse(bytes.p, len, body_max, ret);
+
+	if (!rc)
+		*ret_len = len;
+	return rc;
+}
+
+static bool is_list_char(uint8_t c)
+{
+	return c == ' ' || c == '\t' || c == ',' || c == ';' || c == ':' || c == '"' || c == '\'';
+}
+
+/* Whether the last coding of the list is chunked; stray punctuation around it passes. */
 static bool ends_in_chunked(struct span v)
 {
 	size_t start;
 
-	while (v.len && !isalnum(v.p[v.len - 1]))
+	while (v.len && is_list_char(v.p[v.len - 1]))
 		v.len--;
-	for (start = v.len; start > 0 && isalnum(v.p[start - 1]); start--)
+	for (start = v.len; start > 0 && !is_list_char(v.p[start - 1]); start--)
 		;
 	return span_case_eq(span_of(v.p + start, v.len - start), span_str("chunked"));
 }

@@ -17,6 +17,9 @@ void head_scratch_free(struct head_scratch *hs);
 int head_parse(struct head_scratch *hs, struct span bytes, bool request, size_t body_max,
 	       struct message **ret, size_t *ret_len);
 
+/* The one line of an HTTP/0.9 request, `bytes` begins with it. */
+int head_parse_simple(struct span bytes, size_t body_max, struct message **ret, size_t *ret_len);
+
 /* RFC 9112, 6.3. */
 enum framing { FRAMING_NONE, FRAMING_FIXED, FRAMING_CHUNKED, FRAMING_TO_END };
 enum framing head_framing(const struct message *m, uint64_t *ret_len);

@@ -50,8 +50,15 @@ static bool is_token_char(uint8_t c)
 	return isalnum(c) || (c != '\0' && strchr("!#$%&'*+-.^_`|~", c));
 }
 
+/* "GET /path" and no version: HTTP/0.9. */
+static bool is_simple_request(struct span line)
+{
+	return line.len >= 5 && memcmp(line.p, "GET /", 5) == 0 &&
+	       !memchr(line.p + 5, ' ', line.len - 5);
+}
+
 /* "... HTTP/1.1" at the end of the first line. */
-static enum http_start classify_line(struct span s)
+static enum http_start classify_line(struct span s, size_t method)
 {
 	const uint8_t *nl = memchr(s.p, '\n', s.len);
 	size_t len;
@@ -63,8 +70,9 @@ static enum http_start classify_line(struct span s)
 		len--;
 	if (len < 10 || strncasecmp((const char *)s.p + len - 8, "HTTP/", 5) != 0 ||
 	    !isdigit(s.p[len - 3]) || s.p[len - 2] != '.' || !isdigit(s.p[len - 1]))
-		return START_NONE;
-	return s.p[len - 9] == ' ' ? START_REQUEST : START_NONE;
+		return is_simple_request(span_of(s.p, len)) ? START_SIMPLE : START_NONE;
+	/* Three parts: a target stands between the spaces. */
+	return s.p[len - 9] == ' ' && len - 9 > method + 1 ? START_REQUEST : START_NONE;
 }
 
 static enum http_start classify_request(struct span s)
@@ -82,7 +90,7 @@ static enum http_start classify_request(struct span s)
 		return START_HTTP2;
 	if (n == 3 && memcmp(s.p, "PRI", 3) == 0 && s.len < sizeof(preface) - 1)
 		return START_MORE;
-	return classify_line(s);
+	return classify_line(s, n);
 }
 
 /* A record header of type handshake, and in it a hello (RFC 8446, 4 and 5.1). */
@@ -119,6 +127,9 @@ static enum http_start start_here(const struct http *h, struct span s)
 {
 	enum http_start start = http_classify(s);
 
+	/* Nobody mixes HTTP/0.9 with anything. */
+	if (start == START_SIMPLE)
+		return h->role == HTTP_ANY ? START_SIMPLE : START_NONE;
 	if ((start == START_REQUEST && h->role == HTTP_RESPONSES) ||
 	    (start == START_RESPONSE && h->role == HTTP_REQUESTS))
 		return START_NONE;
@@ -140,7 +151,7 @@ static size_t search(const struct http *h, struct span s)
 		const uint8_t *nl;
 		enum http_start start = start_here(h, span_of(s.p + at, s.len - at));
 
-		if (start == START_REQUEST || start == START_RESPONSE ||
+		if (start == START_REQUEST || start == START_RESPONSE || start == START_SIMPLE ||
 		    (at == 0 && start != START_NONE))
 			return at;
 		if (!h->resync)
@@ -170,11 +181,12 @@ static void lost(struct http *h)
 	h->message = NULL;
 	h->state = HTTP_SEARCH;
 	h->resync = true;
+	h->lost = true;
 }
 
 static void complete(struct http *h, struct http_shared *sh, void *arg)
 {
-	if (h->state == HTTP_CHUNKED && h->chunked && h->message)
+	if (h->state == HTTP_CHUNKED && h->chunked && h->message && !h->cut)
 		chunked_describe(h->chunked, h->message, h->role == HTTP_REQUESTS);
 	chunked_free(h->chunked);
 	h->chunked = NULL;
@@ -298,7 +310,7 @@ static size_t feed_body(struct http *h, struct http_shared *sh, struct span s, v
 static size_t feed_head(struct http *h, struct http_shared *sh, struct span s, void *arg)
 {
 	enum http_start start = start_here(h, s);
-	bool request = start == START_REQUEST;
+	bool request = start == START_REQUEST || start == START_SIMPLE;
 	struct message *m;
 	size_t used;
 	int rc;
@@ -316,7 +328,10 @@ static size_t feed_head(struct http *h, struct http_shared *sh, struct span s, v
 		h->state = HTTP_SEARCH;
 		return s.len; /* not used: the caller looks at the state */
 	}
-	rc = head_parse(sh->scratch, s, request, sh->body_max, &m, &used);
+	if (start == START_SIMPLE)
+		rc = head_parse_simple(s, sh->body_max, &m, &used);
+	else
+		rc = head_parse(sh->scratch, s, request, sh->body_max, &m, &used);
 	if (rc == SC_ETRUNC)
 		return 0;
 	if (rc) {
@@ -328,6 +343,7 @@ static size_t feed_head(struct http *h, struct http_shared *sh, struct span s, v
 	}
 	h->role = request ? HTTP_REQUESTS : HTTP_RESPONSES;
 	h->resync = true; /* from now on this is known to be HTTP */
+	h->lost = false;
 	begin_body(h, sh, m, arg);
 	return used;
 }
@@ -365,6 +381,14 @@ static size_t feed_stash(struct http *h, struct http_shared *sh, struct span s, 
 	struct buf *stash = h->stash;
 	struct span all;
 
+	/* After a loss the stash may be the tail of something; a start line at the beginning of a segment
+	 * is better evidence. */
+	if (h->lost && (start_here(h, s) == START_REQUEST || start_here(h, s) == START_RESPONSE)) {
+		count_n(sh->counters, BYTES_NOT_HTTP, stash->len);
+		stash_drop(h);
+		h->state = HTTP_BETWEEN;
+		return 0;
+	}
 	if (!stash_add(h, s)) {
 		count(sh->counters, HEADS_TOO_LARGE);
 		sh->unfinished(arg, h, h->role != HTTP_RESPONSES);
@@ -467,8 +491,6 @@ static void feed(struct http *h, struct http_shared *sh, const struct chunk *c, 
 /* A gap that the framing can bridge is a hole in the body; any other loses the place. */
 static void feed_gap(struct http *h, struct http_shared *sh, uint64_t len, void *arg)
 {
-	static const uint8_t zeros[4096];
-
 	h->cut = true;
 	if (h->state == HTTP_FIXED && len <= h->left) {
 		h->left -= len;
@@ -484,14 +506,9 @@ static void feed_gap(struct http *h, struct http_shared *sh, uint64_t len, void 
 		h->message = NULL;
 		return;
 	}
-	if (h->state == HTTP_CHUNKED && len < chunked_left(h->chunked)) {
+	if (h->state == HTTP_CHUNKED && chunked_skip(h->chunked, len)) {
+		h->body_size += len;
 		h->message = NULL;
-		while (len) {
-			size_t n = len < sizeof(zeros) ? (size_t)len : sizeof(zeros);
-
-			(void)feed_body(h, sh, span_of(zeros, n), arg);
-			len -= n;
-		}
 		return;
 	}
 	if (h->state == HTTP_HEAD)

@@ -40,7 +40,8 @@ struct chunked; /* an llhttp in the middle of a chunked body */
 struct http {
 	uint8_t role;  /* enum http_role */
 	uint8_t state; /* enum http_state */
-	bool resync;   /* messages were seen, then lost: search inside segments too */
+	bool resync;   /* messages were seen: search inside segments too */
+	bool lost;     /* no message since the place was lost */
 	bool cut;      /* the message under way has a gap */
 	struct buf *stash;       /* of HTTP_HEAD */
 	struct chunked *chunked; /* of HTTP_CHUNKED */
@@ -86,6 +87,7 @@ enum http_start {
 	START_NONE,
 	START_MORE, /* cannot be told yet */
 	START_REQUEST,
+	START_SIMPLE, /* HTTP/0.9 */
 	START_RESPONSE,
 	START_TLS,
 	START_HTTP2,

@@ -215,7 +215,6 @@ static void skip_lost_answers(struct pair *p, struct pair_shared *sh, const stru
 		t->response_done = true;
 		t = t->next;
 	}
-	p->lost_from = -1;
 	pop_finished(p, sh);
 }
 
@@ -223,8 +222,12 @@ static struct transaction *match(struct pair *p, struct pair_shared *sh, const s
 {
 	struct transaction *t;
 
-	if (p->lost_from >= 0)
+	if (p->lost_from >= 0) {
 		skip_lost_answers(p, sh, h);
+		/* It answers bytes that were never seen: a lost request's. */
+		if (h->start_peer > (int64_t)p->seen[h == &p->dir[0]])
+			return NULL;
+	}
 	t = first_unanswered(p);
 	/* An answer that began before the request was sent is somebody else's: of a request that was
 	 * lost, or sent before the capture began. */
@@ -249,6 +252,7 @@ static enum http_verdict response_head(struct context *c, struct http *h, struct
 	p->interim = 0;
 	count(c->sh->counters, RESPONSES_SEEN);
 	t = match(p, c->sh, h);
+	p->lost_from = -1;
 	p->answered = t;
 	count(c->sh->counters, t ? RESPONSES_PAIRED : RESPONSES_ORPHANED);
 	if (t && t->ex) {
@@ -324,10 +328,11 @@ static void on_unfinished(void *arg, struct http *h, bool request)
 {
 	struct context *c = arg;
 
-	(void)h;
 	if (request) {
 		count(c->sh->counters, REQUESTS_SEEN);
 		count(c->sh->counters, REQUESTS_UNFINISHED);
+	} else if (c->pair->lost_from < 0) {
+		c->pair->lost_from = (int64_t)h->start; /* an answer went by unread */
 	}
 }
 
@@ -368,6 +373,7 @@ void pair_chunk(struct pair *p, struct pair_shared *sh, int dir, const struct ch
 	struct http *h = &p->dir[dir];
 	uint8_t role = h->role;
 
+	p->seen[dir] = c->offset + c->bytes.len;
 	http_chunk(h, &sh->http, c, peer, &ctx);
 	if (!c->bytes.p && role == HTTP_RESPONSES && p->lost_from < 0 && h->state == HTTP_SEARCH)
 		p->lost_from = (int64_t)c->offset;
@@ -384,8 +390,11 @@ void pair_end(struct pair *p, struct pair_shared *sh, int dir, bool clean, void 
 {
 	struct context ctx = {p, sh, dir, arg};
 
+	int64_t lost_from = p->lost_from;
+
 	if (p->dir[dir].state != HTTP_OPAQUE)
 		http_end(&p->dir[dir], &sh->http, clean, &ctx);
+	p->lost_from = lost_from; /* half a head at the end was not lost, it was never finished */
 }
 
 void pair_finish(struct pair *p, struct pair_shared *sh, void *arg)
@@ -394,6 +403,8 @@ void pair_finish(struct pair *p, struct pair_shared *sh, void *arg)
 		pair_end(p, sh, dir, false, arg);
 		http_done(&p->dir[dir]);
 	}
-	while (p->first)
+	while (p->first) {
+		p->first->lost = p->first->lost || p->lost_from >= 0;
 		pop_first(p, sh);
+	}
 }

@@ -34,6 +34,7 @@ struct pair {
 	uint32_t n;
 	uint32_t position; /* of the next request */
 	uint32_t interim;  /* 1xx in a row */
+	uint64_t seen[2];  /* stream bytes so far, gaps included */
 	int64_t lost_from; /* response offset where a gap lost the place; -1: none */
 	uint64_t connection;
 	struct addr side[2];

@@ -179,9 +179,16 @@ static void capture_stop(struct source *source)
 
 	if (s->finished)
 		return;
-	/* What the kernel already holds was on the wire before the stop. */
-	for (int i = 0; i < 64 && !s->file && read_rings(s, &err) > 0; i++)
-		;
+	/* What the kernel already holds was on the wire before the stop. The last block of a ring is
+	 * handed over at the second tick of its timer, which a busy machine may be late with. */
+	for (int64_t until = wall_us() + 4 * WAIT_MS * 1000; !s->file && wall_us() < until;) {
+		int rc = read_rings(s, &err);
+
+		if (rc < 0)
+			break;
+		if (rc == 0)
+			wait_for_packets(s);
+	}
 	capture_count_drops(source);
 	engine_finish(s->engine);
 	s->finished = true;

@@ -324,6 +324,14 @@ void stream_ack(struct stream *s, struct stream_shared *sh, uint32_t ack, int64_
 	}
 }
 
+void stream_answered(struct stream *s, struct stream_shared *sh, uint32_t ack, int64_t now_us,
+		     void *arg)
+{
+	while (s->queue && seq_diff(ack, s->queue->seq) > 0)
+		skip_hole(s, sh, now_us, arg);
+	check(s);
+}
+
 void stream_expire(struct stream *s, struct stream_shared *sh, int64_t now_us, void *arg)
 {
 	bool acked;
@@ -340,7 +348,15 @@ void stream_expire(struct stream *s, struct stream_shared *sh, int64_t now_us, v
 
 void stream_flush(struct stream *s, struct stream_shared *sh, void *arg)
 {
+	uint32_t end = s->fin_seen ? s->fin_seq : s->acked;
+	int32_t lost;
+
 	while (s->queue)
 		skip_hole(s, sh, s->queue->ts_us, arg);
+	/* Behind the last byte that came: what a FIN or the other side's acknowledgment tells of. Where
+	 * nothing at all came this way only one direction is captured, and that is no loss. */
+	lost = seq_diff(end, s->next_seq);
+	if ((s->fin_seen || s->acked_known) && s->offset && lost > 0 && lost < (int32_t)LIMIT_TAIL_BYTES)
+		deliver_gap(s, sh, (uint32_t)lost, 0, arg);
 	check(s);
 }

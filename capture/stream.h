@@ -76,6 +76,11 @@ void stream_fin(struct stream *s, uint32_t seq);
 /* The other side has everything before ack. */
 void stream_ack(struct stream *s, struct stream_shared *sh, uint32_t ack, int64_t now_us);
 
+/* The other side sends data that answers everything before ack: holes below it will not be filled, and
+ * what is queued behind them comes out now, in front of that answer. */
+void stream_answered(struct stream *s, struct stream_shared *sh, uint32_t ack, int64_t now_us,
+		     void *arg);
+
 /* Gives up on holes that are due (acknowledged and waited for), or on all of them. */
 void stream_expire(struct stream *s, struct stream_shared *sh, int64_t now_us, void *arg);
 void stream_flush(struct stream *s, struct stream_shared *sh, void *arg);

@@ -454,7 +454,8 @@ static int parse_fields(struct message *m, uint32_t at)
 
 		if (end == start)
 			break;
-		if (is_blank(m->head[start]) && m->n_fields) { /* obs-fold (RFC 9112, 5.2) */
+		if ((m->head[start] == ' ' || m->head[start] == '\t') && m->n_fields) {
+			/* obs-fold (RFC 9112, 5.2) */
 			struct slice *v = &m->fields[m->n_fields - 1].value;
 
 			*v = trim(m->head, v->off, end);

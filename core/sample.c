@@ -19,7 +19,7 @@ int sample_parse(const char *text, double *ret_percent, struct err *err)
 	char *end;
 	double v = strtod(text, &end);
 
-	if (*end == '%')
+	if (end != text && *end == '%')
 		end++;
 	if (end == text || *end || !(v >= 0 && v <= 100))
 		return err_set(err, SC_EINVAL, "'%s' is not a percentage within 0..100", text);

@@ -20,10 +20,11 @@
 #define LIMIT_REASSEMBLY_BYTES (256ull * MIB) /* --memory, default: everything flows hold */
 #define LIMIT_FLOWS (1024u * 1024u)          /* connections followed at once */
 #define LIMIT_DIRECTION_BYTES (8u * MIB)     /* out-of-order bytes kept for one direction */
+#define LIMIT_TAIL_BYTES (16u * MIB)         /* a longer lost end of a stream is not believed */
 #define LIMIT_OUTSTANDING 1024u              /* requests of one connection without an answer */
 #define LIMIT_DECODE_DEPTH 16u               /* headers below each other in one packet */
 #define LIMIT_FLOW_IDLE_US (3600ll * 1000000) /* a silent open connection is given up */
-#define LIMIT_FLOW_LINGER_US (2ll * 1000000) /* a closed one is kept for late segments */
+#define LIMIT_FLOW_LINGER_US (20ll * 1000000) /* a closed one is kept for late segments */
 #define LIMIT_HOLE_WAIT_US (1ll * 1000000)   /* an acknowledged hole may still be filled */
 #define LIMIT_FRAGMENT_BYTES (4u * MIB)      /* IP fragments waiting for the rest */
 #define LIMIT_FRAGMENT_WAIT_US (30ll * 1000000)
