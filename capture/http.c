@@ -166,7 +166,7 @@ static size_t search(const struct http *h, struct span s)
 
 static void begin(struct http *h, uint64_t offset, int64_t peer, int64_t ts_us)
 {
-	h->start = offset;
+	h->start = h->end = offset;
 	h->start_peer = peer;
 	h->first_us = h->last_us = ts_us;
 	h->cut = false;
@@ -199,7 +199,7 @@ static void complete(struct http *h, struct http_shared *sh, void *arg)
 /* The body will not go on: what there is is all there will be. */
 static void cut_short(struct http *h, struct http_shared *sh, void *arg)
 {
-	h->cut = true;
+	h->cut = h->lost = true;
 	complete(h, sh, arg);
 }
 
@@ -217,6 +217,7 @@ static void begin_body(struct http *h, struct http_shared *sh, struct message *m
 
 	m->flags |= chunked_flag;
 	m->first_us = h->first_us;
+	h->end = h->start + m->head_len;
 	verdict = sh->head(arg, h, m); /* moved */
 	if (verdict == HTTP_TUNNEL)
 		h->state = HTTP_OPAQUE;
@@ -281,6 +282,7 @@ static size_t feed_body(struct http *h, struct http_shared *sh, struct span s, v
 	if (h->state == HTTP_FIXED) {
 		if (used > h->left)
 			used = (size_t)h->left;
+		h->end += used;
 		body_bytes(&target, span_of(s.p, used));
 		h->left -= used;
 		if (h->left == 0)
@@ -288,7 +290,10 @@ static size_t feed_body(struct http *h, struct http_shared *sh, struct span s, v
 	} else if (h->state == HTTP_TO_END) {
 		body_bytes(&target, s);
 	} else {
-		switch (chunked_feed(h->chunked, s, body_bytes, &target, &used)) {
+		enum chunked_result r = chunked_feed(h->chunked, s, body_bytes, &target, &used);
+
+		h->end += used;
+		switch (r) {
 		case CHUNKED_MORE:
 			break;
 		case CHUNKED_DONE:
@@ -373,6 +378,19 @@ static bool may_be_complete(struct span s, size_t fresh)
 	return false;
 }
 
+/* "token SP target", as a request line begins, or a status line. */
+static bool looks_like_start(const struct http *h, struct span s)
+{
+	size_t n = 0;
+
+	if (h->role == HTTP_RESPONSES)
+		return span_starts(s, span_str("HTTP/"));
+	while (n < s.len && n < METHOD_MAX && is_token_char(s.p[n]))
+		n++;
+	return n > 0 && n + 1 < s.len && s.p[n] == ' ' &&
+	       (s.p[n + 1] == '/' || s.p[n + 1] == '*' || s.p[n + 1] == 'h');
+}
+
 /* More of a head that is stashed. All of `s` goes into the stash; what lies behind the head comes
  * out of it again. Returns what was used of s. */
 static size_t feed_stash(struct http *h, struct http_shared *sh, struct span s, void *arg)
@@ -383,7 +401,7 @@ static size_t feed_stash(struct http *h, struct http_shared *sh, struct span s, 
 
 	/* After a loss the stash may be the tail of something; a start line at the beginning of a segment
 	 * is better evidence. */
-	if (h->lost && (start_here(h, s) == START_REQUEST || start_here(h, s) == START_RESPONSE)) {
+	if (h->lost && !memchr(stash->data, '\n', stash->len) && looks_like_start(h, s)) {
 		count_n(sh->counters, BYTES_NOT_HTTP, stash->len);
 		stash_drop(h);
 		h->state = HTTP_BETWEEN;
@@ -492,6 +510,7 @@ static void feed(struct http *h, struct http_shared *sh, const struct chunk *c, 
 static void feed_gap(struct http *h, struct http_shared *sh, uint64_t len, void *arg)
 {
 	h->cut = true;
+	h->end += len;
 	if (h->state == HTTP_FIXED && len <= h->left) {
 		h->left -= len;
 		h->body_size += len;

@@ -48,7 +48,7 @@ struct http {
 	struct message *message; /* whose body is being read; the owner's; NULL: not kept */
 	uint64_t left;           /* of HTTP_FIXED */
 	uint64_t body_size;
-	uint64_t start;          /* stream offset of the message's first byte */
+	uint64_t start, end;     /* stream offsets of the message's first byte, and behind its last */
 	int64_t start_peer;      /* what its sender had acknowledged by then, or -1 */
 	int64_t first_us, last_us;
 };

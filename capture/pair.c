@@ -12,7 +12,7 @@
 struct transaction {
 	struct transaction *next;
 	struct exchange *ex; /* NULL: the rules did not want it */
-	uint64_t start;      /* of the request in its stream */
+	uint64_t start, end; /* of the request in its stream; end is known when it is done */
 	int64_t peer;        /* response bytes acknowledged when it was sent; -1 not known */
 	bool head;           /* its answer has no body */
 	bool connect;
@@ -163,6 +163,41 @@ static struct exchange *make_exchange(struct context *c, struct http *h, struct 
 	return ex;
 }
 
+static void drop_early(struct pair *p, struct pair_shared *sh)
+{
+	if (!p->early)
+		return;
+	count(sh->counters, RESPONSES_ORPHANED);
+	sh->http.held -= p->early->body.len;
+	for (int dir = 0; dir < 2; dir++) {
+		if (p->dir[dir].message == p->early)
+			p->dir[dir].message = NULL;
+	}
+	message_free(p->early);
+	p->early = NULL;
+}
+
+/* The request that an early response has been waiting for. */
+static void take_early(struct pair *p, struct pair_shared *sh, struct transaction *t)
+{
+	if (!p->early || t->start < p->early_from)
+		return;
+	if (t->start >= p->early_to) {
+		drop_early(p, sh);
+		return;
+	}
+	if (t->ex) {
+		count(sh->counters, RESPONSES_PAIRED);
+		t->ex->response = p->early; /* moved */
+		p->early = NULL;
+		t->response_done = p->early_done;
+		if (!p->early_done)
+			p->answered = t;
+	} else {
+		drop_early(p, sh);
+	}
+}
+
 static enum http_verdict request_head(struct context *c, struct http *h, struct message *m)
 {
 	struct pair *p = c->pair;
@@ -190,6 +225,7 @@ static enum http_verdict request_head(struct context *c, struct http *h, struct 
 	p->n++;
 	p->position++;
 	h->message = t->ex ? t->ex->request : NULL;
+	take_early(p, c->sh, t);
 	return t->connect ? HTTP_NO_BODY : HTTP_BODY;
 }
 
@@ -200,6 +236,25 @@ static struct transaction *first_unanswered(const struct pair *p)
 	while (t && t->response_done)
 		t = t->next;
 	return t;
+}
+
+/* An answer after a gap acknowledges all of its request and nothing later: it is of the request that
+ * ends there, or of one that was sent together with it (pipelined), where order decides. False when
+ * no request ends there. */
+static bool match_by_ack(struct pair *p, struct pair_shared *sh, const struct http *h)
+{
+	struct transaction *t = first_unanswered(p), *group;
+
+	while (t && !(t->request_done && (int64_t)t->end == h->start_peer))
+		t = t->next;
+	if (!t)
+		return false;
+	for (group = first_unanswered(p); group->peer != t->peer; group = group->next) {
+		group->lost = true;
+		group->response_done = true;
+	}
+	pop_finished(p, sh);
+	return true;
 }
 
 /* Requests whose answers lay in the gap: when the next one was sent, response bytes had been received
@@ -222,11 +277,12 @@ static struct transaction *match(struct pair *p, struct pair_shared *sh, const s
 {
 	struct transaction *t;
 
-	if (p->lost_from >= 0) {
-		skip_lost_answers(p, sh, h);
-		/* It answers bytes that were never seen: a lost request's. */
-		if (h->start_peer > (int64_t)p->seen[h == &p->dir[0]])
+	if (p->lost_from >= 0 && !match_by_ack(p, sh, h)) {
+		/* It answers bytes behind the last request that is known: a lost one's. */
+		if (p->last && p->last->request_done && p->last->end != UINT64_MAX &&
+		    h->start_peer > (int64_t)p->last->end)
 			return NULL;
+		skip_lost_answers(p, sh, h);
 	}
 	t = first_unanswered(p);
 	/* An answer that began before the request was sent is somebody else's: of a request that was
@@ -234,6 +290,22 @@ static struct transaction *match(struct pair *p, struct pair_shared *sh, const s
 	if (t && t->peer > (int64_t)h->start)
 		return NULL;
 	return t;
+}
+
+static bool keep_early(struct context *c, struct http *h, struct message *m)
+{
+	struct pair *p = c->pair;
+	uint64_t seen = p->seen[!c->dir];
+
+	if (p->first || p->lost_from >= 0 || h->start_peer <= (int64_t)seen)
+		return false;
+	drop_early(p, c->sh);
+	p->early = m;
+	p->early_from = seen;
+	p->early_to = (uint64_t)h->start_peer;
+	p->early_done = false;
+	h->message = m;
+	return true;
 }
 
 static enum http_verdict response_head(struct context *c, struct http *h, struct message *m)
@@ -252,8 +324,11 @@ static enum http_verdict response_head(struct context *c, struct http *h, struct
 	p->interim = 0;
 	count(c->sh->counters, RESPONSES_SEEN);
 	t = match(p, c->sh, h);
-	p->lost_from = -1;
 	p->answered = t;
+	if (t)
+		p->lost_from = -1;
+	else if (keep_early(c, h, m))
+		return status == 101 ? HTTP_TUNNEL : HTTP_BODY;
 	count(c->sh->counters, t ? RESPONSES_PAIRED : RESPONSES_ORPHANED);
 	if (t && t->ex) {
 		t->ex->response = m;
@@ -309,6 +384,8 @@ static void on_done(void *arg, struct http *h)
 		if (t->ex)
 			finish_message(c, h, t->ex->request);
 		t->request_done = true;
+		/* Where a request whose framing was lost ended nobody knows. */
+		t->end = h->lost ? UINT64_MAX : h->end;
 	} else {
 		struct transaction *t = p->answered;
 
@@ -317,6 +394,9 @@ static void on_done(void *arg, struct http *h)
 				finish_message(c, h, t->ex->response);
 			t->response_done = true;
 			p->answered = NULL;
+		} else if (p->early && h->message == p->early) {
+			finish_message(c, h, p->early);
+			p->early_done = true;
 		}
 		if (h->state == HTTP_OPAQUE)
 			leave_http(c);
@@ -403,6 +483,7 @@ void pair_finish(struct pair *p, struct pair_shared *sh, void *arg)
 		pair_end(p, sh, dir, false, arg);
 		http_done(&p->dir[dir]);
 	}
+	drop_early(p, sh);
 	while (p->first) {
 		p->first->lost = p->first->lost || p->lost_from >= 0;
 		pop_first(p, sh);

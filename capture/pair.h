@@ -31,6 +31,11 @@ struct pair {
 	struct http dir[2];
 	struct transaction *first, *last; /* without their answer, in order */
 	struct transaction *answered;     /* whose response is being read */
+	/* A response that came before its request, as a tap of two queues shows them: it acknowledges
+	 * request bytes that had not been seen. It waits for them. Owned; NULL: none. */
+	struct message *early;
+	uint64_t early_from, early_to; /* its request begins in this range of the request stream */
+	bool early_done;
 	uint32_t n;
 	uint32_t position; /* of the next request */
 	uint32_t interim;  /* 1xx in a row */

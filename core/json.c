@@ -24,13 +24,36 @@ static size_t utf8_char(const uint8_t *p, size_t left)
 	return n;
 }
 
+#define EACH_BYTE 0x0101010101010101u
+#define HIGH_BITS 0x8080808080808080u
+
+/* The high bit of each byte that is not plain: a control character, '"', '\\', 0x7f or beyond ASCII.
+ * A carry may mark a byte above one that is marked rightly, never one alone. */
+static uint64_t not_plain(uint64_t w)
+{
+	uint64_t quote = w ^ EACH_BYTE * '"';
+	uint64_t slash = w ^ EACH_BYTE * '\\';
+
+	return (w | (w - EACH_BYTE * 0x20) | (w + EACH_BYTE) | (quote - EACH_BYTE) |
+		(slash - EACH_BYTE)) & HIGH_BITS;
+}
+
 bool utf8_valid(struct span s)
 {
 	size_t i = 0;
 
 	while (i < s.len) {
-		size_t n = s.p[i] < 0x80 ? 1 : utf8_char(s.p + i, s.len - i);
+		uint64_t w;
+		size_t n;
 
+		if (s.len - i >= 8) {
+			memcpy(&w, s.p + i, 8);
+			if (!(w & HIGH_BITS)) {
+				i += 8;
+				continue;
+			}
+		}
+		n = s.p[i] < 0x80 ? 1 : utf8_char(s.p + i, s.len - i);
 		if (n == 0)
 			return false;
 		i += n;
@@ -38,13 +61,25 @@ bool utf8_valid(struct span s)
 	return true;
 }
 
-/* Printable ASCII but for the quote and the backslash goes out as it is. */
-static size_t plain_run(struct span s)
+static bool is_plain(uint8_t c)
+{
+	return c >= 0x20 && c < 0x7f && c != '"' && c != '\\';
+}
+
+/* Copies what goes out as it is: printable ASCII but for the quote and the backslash. */
+static size_t copy_plain(uint8_t *to, struct span s)
 {
 	size_t i = 0;
+	uint64_t w;
 
-	while (i < s.len && s.p[i] >= 0x20 && s.p[i] < 0x7f && s.p[i] != '"' && s.p[i] != '\\')
-		i++;
+	for (; s.len - i >= 8; i += 8) {
+		memcpy(&w, s.p + i, 8);
+		if (not_plain(w))
+			break;
+		memcpy(to + i, &w, 8);
+	}
+	for (; i < s.len && is_plain(s.p[i]); i++)
+		to[i] = s.p[i];
 	return i;
 }
 
@@ -65,38 +100,65 @@ static uint8_t *put_escaped(uint8_t *to, uint8_t c)
 	return to + 5;
 }
 
-int json_add_string(struct buf *out, struct span s)
+static int room(struct buf *out, size_t n)
 {
-	bool utf8, clean;
-	uint8_t *to;
-	size_t i = plain_run(s);
-	int rc;
+	return n <= out->cap - out->len ? SC_OK : buf_reserve(out, n);
+}
 
-	clean = i == s.len;
-	rc = buf_reserve(out, clean ? s.len + 2 : s.len * 6 + 2);
-	if (rc)
-		return rc;
-	to = out->data + out->len;
-	*to++ = '"';
-	if (i)
-		memcpy(to, s.p, i);
-	to += i;
-	utf8 = clean || utf8_valid(s);
-	for (; i < s.len; i++) {
+/* What is left of a string from its first byte that does not go out as it is. */
+static uint8_t *put_rest(uint8_t *to, struct span s, bool utf8)
+{
+	for (size_t i = 0; i < s.len;) {
 		uint8_t c = s.p[i];
+		size_t run = copy_plain(to, span_of(s.p + i, s.len - i));
 
-		if (c < 0x20 || c == '"' || c == '\\' || c == 0x7f) {
+		to += run;
+		i += run;
+		if (run)
+			continue;
+		i++;
+		if (c < 0x80) {
 			to = put_escaped(to, c);
-		} else if (c < 0x80 || utf8) {
+		} else if (utf8) {
 			*to++ = c;
 		} else {
 			*to++ = (uint8_t)(0xc0 | c >> 6);
 			*to++ = (uint8_t)(0x80 | (c & 0x3f));
 		}
 	}
+	return to;
+}
+
+/* Leaves room for two more bytes. */
+static int add_string(struct buf *out, struct span s)
+{
+	int rc = room(out, s.len + 4);
+	uint8_t *to;
+	size_t n;
+
+	if (rc)
+		return rc;
+	to = out->data + out->len;
+	*to++ = '"';
+	n = copy_plain(to, s);
+	if (n < s.len) {
+		struct span rest = span_of(s.p + n, s.len - n);
+
+		rc = room(out, 1 + n + rest.len * 6 + 3);
+		if (rc)
+			return rc;
+		to = put_rest(out->data + out->len + 1 + n, rest, utf8_valid(s));
+	} else {
+		to += n;
+	}
 	*to++ = '"';
 	out->len = (size_t)(to - out->data);
 	return SC_OK;
+}
+
+int json_add_string(struct buf *out, struct span s)
+{
+	return add_string(out, s);
 }
 
 int json_add_fields(struct buf *out, const uint8_t *base, const struct field *fields, uint32_t n)
@@ -106,15 +168,19 @@ int json_add_fields(struct buf *out, const uint8_t *base, const struct field *fi
 	for (uint32_t i = 0; i < n && !rc; i++) {
 		const struct field *f = &fields[i];
 
-		rc = buf_add(out, i ? ",[" : "[", i ? 2 : 1);
+		rc = room(out, 2);
+		if (rc)
+			break;
+		if (i)
+			out->data[out->len++] = ',';
+		out->data[out->len++] = '[';
+		rc = add_string(out, span_of(base + f->name.off, f->name.len));
+		if (rc)
+			break;
+		out->data[out->len++] = ',';
+		rc = add_string(out, span_of(base + f->value.off, f->value.len));
 		if (!rc)
-			rc = json_add_string(out, span_of(base + f->name.off, f->name.len));
-		if (!rc)
-			rc = buf_add(out, ",", 1);
-		if (!rc)
-			rc = json_add_string(out, span_of(base + f->value.off, f->value.len));
-		if (!rc)
-			rc = buf_add(out, "]", 1);
+			out->data[out->len++] = ']';
 	}
-	return rc ? rc : buf_add(out, "]", 1);
+	return rc ? rc : buf_add_str(out, "]");
 }

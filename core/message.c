@@ -22,22 +22,33 @@ static struct field *inline_fields(const struct message *m)
 	return (struct field *)(uintptr_t)((const uint8_t *)(m + 1) + at);
 }
 
-int message_new(const uint8_t *head, uint32_t head_len, const struct field *fields,
-		uint32_t n_fields, size_t body_max, struct message **ret)
+static struct message *message_alloc(const uint8_t *head, uint32_t head_len, uint32_t room,
+				     size_t body_max)
 {
 	size_t bytes = sizeof(struct message) + head_len + _Alignof(struct field) +
-		       n_fields * sizeof(*fields);
+		       room * sizeof(struct field);
 	struct message *m = malloc(bytes);
 
 	if (!m)
-		return SC_ENOMEM;
-	*m = (struct message){.head_len = head_len, .n_fields = n_fields};
+		return NULL;
+	*m = (struct message){.head_len = head_len};
 	m->head = inline_head(m);
 	m->fields = inline_fields(m);
 	memcpy(m->head, head, head_len);
+	buf_init(&m->body, body_max);
+	return m;
+}
+
+int message_new(const uint8_t *head, uint32_t head_len, const struct field *fields,
+		uint32_t n_fields, size_t body_max, struct message **ret)
+{
+	struct message *m = message_alloc(head, head_len, n_fields, body_max);
+
+	if (!m)
+		return SC_ENOMEM;
 	if (n_fields)
 		memcpy(m->fields, fields, n_fields * sizeof(*fields));
-	buf_init(&m->body, body_max);
+	m->n_fields = n_fields;
 	*ret = m;
 	return SC_OK;
 }
@@ -445,6 +456,7 @@ static uint32_t line_end(const struct message *m, uint32_t at, uint32_t *ret_nex
 	return end;
 }
 
+/* The message has room for a field a line, up to LIMIT_FIELDS. */
 static int parse_fields(struct message *m, uint32_t at)
 {
 	while (at < m->head_len) {
@@ -468,24 +480,34 @@ static int parse_fields(struct message *m, uint32_t at)
 		f.value = trim(m->head, (uint32_t)(colon - m->head) + 1, end);
 		if (m->n_fields >= LIMIT_FIELDS)
 			return SC_EFULL;
-		if (move_out(m, 1))
-			return SC_ENOMEM;
 		m->fields[m->n_fields++] = f;
 	}
 	return SC_OK;
 }
 
+static uint32_t lines_of(const uint8_t *head, size_t len)
+{
+	const uint8_t *p = head, *end = head + len;
+	uint32_t n = 1; /* the last one may have no end */
+
+	while (n < LIMIT_FIELDS && (p = memchr(p, '\n', (size_t)(end - p)))) {
+		p++;
+		n++;
+	}
+	return n;
+}
+
 int message_parse(const uint8_t *head, size_t len, size_t body_max, struct message **ret)
 {
-	struct message *m = NULL;
+	struct message *m;
 	uint32_t end, next;
 	int rc;
 
 	if (len == 0 || len > LIMIT_HEAD_BYTES)
 		return len ? SC_EFULL : SC_EPROTO;
-	rc = message_new(head, (uint32_t)len, NULL, 0, body_max, &m);
-	if (rc)
-		return rc;
+	m = message_alloc(head, (uint32_t)len, lines_of(head, len), body_max);
+	if (!m)
+		return SC_ENOMEM;
 	end = line_end(m, 0, &next);
 	if (parse_version(m, 0, end) == SC_OK)
 		rc = parse_status_line(m, end);

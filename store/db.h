@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of this folder share: the handle, its one transaction, errors in a person's words.
+ * Not for other folders. */
+#ifndef STORE_DB_H
+#define STORE_DB_H
+
+#include <sqlite3.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/err.h"
+#include "core/span.h"
+#include "store/store.h"
+
+struct body_table;
+
+struct store {
+	sqlite3 *db;
+	char *path;
+	enum store_mode mode;
+	struct body_table *bodies; /* made by the first writer */
+	bool in_transaction;
+	unsigned rows;    /* written in it */
+	int64_t began_us; /* the first tick that saw it; 0: none has */
+};
+
+/* SQLite's last error as a line that names the file: SC_ENOMEM, otherwise SC_EIO. */
+int db_fail(struct store *st, struct err *err);
+
+int db_exec(struct store *st, const char *sql, struct err *err);
+int db_prepare(struct store *st, const char *sql, sqlite3_stmt **ret, struct err *err);
+/* Runs a statement that returns no rows, and makes it ready for the next time. */
+int db_run(struct store *st, sqlite3_stmt *stmt, struct err *err);
+/* The first column of the first row; 0 when there is no row. */
+int db_integer(struct store *st, const char *sql, int64_t *ret, struct err *err);
+
+/* SQL for a time in us since 1970 as text in UTC, for started_at and ended_at. */
+#define DB_TIME_TEXT(us)                                                                           \
+	"strftime('%Y-%m-%dT%H:%M:%S', " us " / 1000000, 'unixepoch')"                             \
+	" || printf('.%06dZ', " us " % 1000000)"
+
+/* An UPDATE that ends a run: ?1 its id, ?2 the time, ?3 JSON. Commits what is under way first, and
+ * says so when there is no such row. */
+int db_end(struct store *st, const char *sql, int64_t id, int64_t ended_us, const char *json,
+	   struct err *err);
+
+/* The one transaction rows are written in. db_row() counts a row and commits when the limit of rows
+ * is reached, db_tick() when the limit of time is. */
+int db_begin(struct store *st, struct err *err);
+int db_row(struct store *st, struct err *err);
+int db_tick(struct store *st, int64_t now_us, struct err *err);
+int db_commit(struct store *st, struct err *err);
+void db_rollback(struct store *st);
+
+/* Binds without a copy; the bytes must live until the statement ran. Text is never NULL, and bytes
+ * that are not UTF-8 are taken as ISO 8859-1 unless the caller knows (`utf8`) that they are. */
+int db_bind_text(sqlite3_stmt *stmt, int at, struct span s, bool utf8);
+/* NULL where it is negative: a time that is not known. */
+int db_bind_time(sqlite3_stmt *stmt, int at, int64_t us);
+
+#endif

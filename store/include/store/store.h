@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Exchanges at rest: one SQLite file that any stock SQLite tool can read. Knows nothing of packets
+ * or of sending. Every handle belongs to one thread. */
+#ifndef STORE_STORE_H
+#define STORE_STORE_H
+
+#include <stdint.h>
+
+#include "core/err.h"
+#include "core/stage.h"
+
+struct store;
+
+enum store_mode {
+	STORE_READ,   /* must exist; nothing is ever written */
+	STORE_UPDATE, /* must exist; migrated when older */
+	STORE_CREATE, /* made with mode 0600 when missing; otherwise as STORE_UPDATE */
+};
+
+/* SC_EINVAL with a line that names the path: missing, not a database, not ours (application_id),
+ * from a newer version (user_version). An existing file that is not ours is never touched. */
+int store_open(const char *path, enum store_mode mode, struct store **ret, struct err *err);
+void store_close(struct store *st); /* NULL is fine; rolls back what is not committed */
+
+/* A new row in capture, and a sink that appends its exchanges: committed every
+ * LIMIT_TRANSACTION_ROWS or LIMIT_TRANSACTION_US. sink_finish() commits and builds the secondary
+ * indexes. `source` and `options` (JSON) are copied. The sink must be freed before the store. */
+int store_capture_new(struct store *st, int64_t started_us, const char *source,
+		      const char *options, int64_t *ret_id, struct sink **ret, struct err *err);
+/* Writes ledger (JSON) and, when ended_us is not 0, the end. */
+int store_capture_end(struct store *st, int64_t id, int64_t ended_us, const char *ledger,
+		      struct err *err);
+
+/* Exchanges in the order of ts_us, then id. capture_id 0: of all captures. Streams: memory does not
+ * grow with the store. `st` is borrowed. ex->route is interned in the source. */
+int store_source_new(struct store *st, int64_t capture_id, struct source **ret, struct err *err);
+
+/* How much of each answer a replay keeps (--save). */
+enum save_mode { SAVE_NONE, SAVE_STATUS, SAVE_FULL };
+
+/* A new row in replay, and a sink for its results. `options` is JSON. */
+int store_replay_new(struct store *st, int64_t started_us, const char *target, const char *options,
+		     enum save_mode save, int64_t *ret_id, struct result_sink **ret,
+		     struct err *err);
+int store_replay_end(struct store *st, int64_t id, int64_t ended_us, const char *summary,
+		     struct err *err);
+
+/* Named queries, for `query NAME`. The table ends with a NULL name. */
+struct store_query {
+	const char *name;
+	const char *help; /* one line */
+	const char *sql;
+};
+extern const struct store_query store_queries[];
+/* The SQL behind a name, or NULL. */
+const char *store_query_sql(const char *name);
+
+/* Runs one read-only statement. `columns` is called once with the names, then `row` for each row;
+ * a non-zero return ends the run and is returned. SC_EINVAL: SQL is wrong, more than one statement,
+ * or it would write. */
+enum value_kind { VALUE_NULL, VALUE_INTEGER, VALUE_REAL, VALUE_TEXT, VALUE_BLOB };
+struct value {
+	enum value_kind kind;
+	struct span text; /* text form; the bytes of a BLOB; borrowed for the call */
+};
+struct row_reader {
+	int (*columns)(void *arg, int n, const char *const *names);
+	int (*row)(void *arg, int n, const struct value *values);
+	void *arg;
+};
+int store_select(struct store *st, const char *sql, const struct row_reader *reader,
+		 struct err *err);
+
+#endif
