@@ -283,6 +283,11 @@ static struct transaction *match(struct pair *p, struct pair_shared *sh, const s
 		    h->start_peer > (int64_t)p->last->end)
 			return NULL;
 		skip_lost_answers(p, sh, h);
+		/* With both the request's end and the bytes before this answer unknown, it may be of a
+		 * request that was lost: better no answer than a wrong one. */
+		t = first_unanswered(p);
+		if (t && t->end == UINT64_MAX && t->peer >= 0 && t->peer != (int64_t)h->start)
+			return NULL;
 	}
 	t = first_unanswered(p);
 	/* An answer that began before the request was sent is somebody else's: of a request that was
