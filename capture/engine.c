@@ -23,21 +23,28 @@ struct flow_key {
 	struct addr low, high;
 };
 
+/* What a connection holds while it lasts. A finished one is kept for some time without it, so that
+ * late copies of its segments are not taken for a new connection. */
+struct talk {
+	struct stream stream[2];
+	struct pair pair;
+};
+
 struct flow {
 	struct flow *next;           /* in its bucket */
 	struct flow *older, *newer;  /* by last packet, among the open or the closed ones */
 	struct flow *hole_prev, *hole_next; /* flows with a hole, since when */
 	struct flow_key key;
 	uint64_t hash;
-	struct stream stream[2]; /* 0: from the side that was seen first */
-	struct pair pair;
+	struct talk *talk; /* NULL once everything came out */
+	struct addr first; /* the side that was seen first: direction 0 */
 	uint32_t isn[2];
+	bool isn_seen[2];
 	int64_t last_us;
 	uint32_t undecided; /* packets before the kind was known */
 	uint8_t kind;
 	bool syn;      /* its opening was seen */
 	bool closed;   /* both sides ended, or reset */
-	bool finished; /* everything came out; only late segments can follow */
 	bool in_holes;
 };
 
@@ -112,9 +119,9 @@ static void on_chunk(void *arg, const struct chunk *c)
 {
 	struct place *at = arg;
 	struct flow *f = at->flow;
-	int64_t peer = c->has_ack ? acked_offset(&f->stream[!at->dir], c->ack) : -1;
+	int64_t peer = c->has_ack ? acked_offset(&f->talk->stream[!at->dir], c->ack) : -1;
 
-	pair_chunk(&f->pair, &at->engine->pairs, at->dir, c, peer, at);
+	pair_chunk(&f->talk->pair, &at->engine->pairs, at->dir, c, peer, at);
 }
 
 struct engine *engine_new(const struct engine_options *o)
@@ -254,7 +261,7 @@ static void holes_append(struct engine *e, struct flow *f)
 
 static bool has_hole(const struct flow *f)
 {
-	return f->stream[0].queue || f->stream[1].queue;
+	return f->talk && (f->talk->stream[0].queue || f->talk->stream[1].queue);
 }
 
 static void holes_update(struct engine *e, struct flow *f)
@@ -271,22 +278,26 @@ static void end_direction(struct engine *e, struct flow *f, int dir, bool clean)
 {
 	struct place at = {e, f, dir};
 
-	pair_end(&f->pair, &e->pairs, dir, clean, &at);
+	pair_end(&f->talk->pair, &e->pairs, dir, clean, &at);
 }
 
 /* Everything that is held comes out; what late segments bring is passed over. */
 static void flow_finish(struct engine *e, struct flow *f)
 {
-	if (f->finished)
+	struct talk *t = f->talk;
+
+	if (!t)
 		return;
-	f->finished = true;
 	for (int dir = 0; dir < 2; dir++) {
 		struct place at = {e, f, dir};
 
-		stream_flush(&f->stream[dir], &e->streams, &at);
-		end_direction(e, f, dir, f->stream[dir].ended);
+		stream_flush(&t->stream[dir], &e->streams, &at);
+		end_direction(e, f, dir, t->stream[dir].ended);
+		stream_done(&t->stream[dir], &e->streams);
 	}
-	pair_finish(&f->pair, &e->pairs, &(struct place){e, f, 0});
+	pair_finish(&t->pair, &e->pairs, &(struct place){e, f, 0});
+	f->talk = NULL;
+	free(t);
 	holes_unlink(e, f);
 	decide(e, f, FLOW_OTHER);
 }
@@ -300,8 +311,6 @@ static void flow_remove(struct engine *e, struct flow *f)
 		at = &(*at)->next;
 	*at = f->next;
 	age_unlink(e, f);
-	for (int dir = 0; dir < 2; dir++)
-		stream_done(&f->stream[dir], &e->streams);
 	if (e->last == f)
 		e->last = NULL;
 	e->n_flows--;
@@ -344,12 +353,17 @@ static struct flow *flow_new(struct engine *e, const struct flow_key *key, uint6
 	if (e->n_flows >= e->n_buckets)
 		grow_table(e);
 	f = calloc(1, sizeof(*f));
-	if (!f)
+	if (f)
+		f->talk = calloc(1, sizeof(*f->talk));
+	if (!f || !f->talk) {
+		free(f);
 		return NULL;
+	}
 	f->key = *key;
 	f->hash = hash;
+	f->first = s->src;
 	f->syn = s->flags & TCP_SYN;
-	pair_init(&f->pair, &s->src, &s->dst, ++e->next_connection);
+	pair_init(&f->talk->pair, &s->src, &s->dst, ++e->next_connection);
 	at = &e->buckets[hash & (e->n_buckets - 1)];
 	f->next = *at;
 	*at = f;
@@ -376,33 +390,27 @@ static struct flow *flow_find(struct engine *e, const struct flow_key *key, uint
 
 static int direction(const struct flow *f, const struct segment *s)
 {
-	return !(f->pair.side[0].port == s->src.port && addr_same_host(&f->pair.side[0], &s->src));
+	return !(f->first.port == s->src.port && addr_same_host(&f->first, &s->src));
 }
 
 /* A SYN that does not repeat the one that opened this connection opens another (RFC 9293, 3.6.1). */
 static bool is_reuse(const struct flow *f, const struct segment *s, int dir)
 {
-	const struct stream *st = &f->stream[dir];
-
 	if (!(s->flags & TCP_SYN))
 		return false;
-	if (st->syn_seen)
+	if (f->isn_seen[dir])
 		return f->isn[dir] != s->seq;
-	if (f->finished)
-		return true;
-	if (s->flags & TCP_ACK)
-		return st->synced && st->offset > 0;
-	/* A bare SYN from a side that has already sent data. */
-	return st->synced && st->offset > 0;
+	/* From a side that has already sent data, or on a connection that is over. */
+	return !f->talk || (f->talk->stream[dir].synced && f->talk->stream[dir].offset > 0);
 }
 
 static void take_syn(struct flow *f, const struct segment *s, int dir)
 {
-	struct stream *st = &f->stream[dir];
+	struct stream *st = &f->talk->stream[dir];
 
-	if (st->syn_seen)
+	if (f->isn_seen[dir])
 		return;
-	st->syn_seen = true;
+	f->isn_seen[dir] = true;
 	f->isn[dir] = s->seq;
 	if (!st->synced || st->offset == 0)
 		stream_restart(st, s->seq + 1);
@@ -410,15 +418,15 @@ static void take_syn(struct flow *f, const struct segment *s, int dir)
 
 static bool both_ended(const struct flow *f)
 {
-	return f->stream[0].ended && f->stream[1].ended;
+	return f->talk->stream[0].ended && f->talk->stream[1].ended;
 }
 
 static void flow_segment(struct engine *e, struct flow *f, const struct segment *s)
 {
 	int dir = direction(f, s);
-	struct stream *st = &f->stream[dir], *other = &f->stream[!dir];
+	struct stream *st, *other;
 	struct place at = {e, f, dir}, back = {e, f, !dir};
-	bool ended = st->ended;
+	bool ended;
 	struct stream_segment seg = {
 		.seq = s->seq + (s->flags & TCP_SYN ? 1 : 0),
 		.payload = s->payload,
@@ -429,16 +437,19 @@ static void flow_segment(struct engine *e, struct flow *f, const struct segment 
 	};
 	uint32_t len = (uint32_t)seg.payload.len + seg.missing;
 
+	if (!f->talk)
+		return;
+	st = &f->talk->stream[dir];
+	other = &f->talk->stream[!dir];
+	ended = st->ended;
 	if (s->flags & TCP_SYN)
 		take_syn(f, s, dir);
 	if (seg.has_ack) {
 		/* A lost SYN-ACK is known by what it was answered with. */
-		if (!other->synced && st->syn_seen && !(s->flags & (TCP_SYN | TCP_RST)))
+		if (!other->synced && f->isn_seen[dir] && !(s->flags & (TCP_SYN | TCP_RST)))
 			stream_sync(other, s->ack);
 		stream_ack(other, &e->streams, s->ack, s->ts_us);
 	}
-	if (f->finished)
-		return;
 	if (s->flags & TCP_RST) { /* its payload is a reason text (RFC 9293, 3.10.7.4), not data */
 		flow_close(e, f);
 		return;
@@ -493,7 +504,7 @@ static void expire_holes(struct engine *e)
 		for (int dir = 0; dir < 2; dir++) {
 			struct place at = {e, f, dir};
 
-			stream_expire(&f->stream[dir], &e->streams, e->now_us, &at);
+			stream_expire(&f->talk->stream[dir], &e->streams, e->now_us, &at);
 		}
 		holes_unlink(e, f);
 		if (has_hole(f)) {

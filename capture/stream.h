@@ -40,7 +40,6 @@ struct stream {
 	uint32_t acked;    /* the highest acknowledgment from the other side */
 	uint32_t fin_seq;
 	bool synced;   /* next_seq is known */
-	bool syn_seen;
 	bool fin_seen;
 	bool ended;    /* everything up to the FIN is delivered */
 	bool acked_known;

@@ -144,6 +144,16 @@ int queue_push(struct queue *q, struct node *n, size_t bytes)
 	return SC_OK;
 }
 
+bool queue_given_up(struct queue *q)
+{
+	bool given_up;
+
+	pthread_mutex_lock(&q->lock);
+	given_up = q->given_up;
+	pthread_mutex_unlock(&q->lock);
+	return given_up;
+}
+
 void queue_close(struct queue *q)
 {
 	queue_publish(q);

@@ -4,6 +4,7 @@
 #ifndef CORE_QUEUE_H
 #define CORE_QUEUE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -30,6 +31,7 @@ void queue_free(struct queue *q, void (*drop)(struct node *));
 int queue_push(struct queue *q, struct node *n, size_t bytes);
 void queue_publish(struct queue *q);
 void queue_close(struct queue *q); /* publishes; no more will come */
+bool queue_given_up(struct queue *q); /* the consumer did: pushes have no use any more */
 
 /* Consumer: everything there is as a list in order, waiting up to timeout_ms for the first.
  * SC_OK (*ret is never NULL), SC_EAGAIN when time is up, SC_ECLOSED at the end. */

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the commands share: exit statuses, talking to the person, the stop signal, the clock. */
+#ifndef CLI_CLI_H
+#define CLI_CLI_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "opt.h"
+#include "core/err.h"
+
+enum exit_status {
+	EXIT_DONE = 0,
+	EXIT_FAILED = 1, /* while running */
+	EXIT_USAGE = 2,  /* what the person gave us is wrong */
+	EXIT_FAIL_ON = 3,
+};
+
+extern const struct command command_capture, command_replay, command_query, command_info;
+
+/* "shadow-ctl: ..." and a newline on stderr. */
+void say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* Says err and turns a code into the exit status: SC_EINVAL is 2, all other errors 1. */
+int fail(int code, const struct err *err);
+
+/* us since 1970; the wall clock. */
+int64_t clock_us(void);
+
+/* SIGINT and SIGTERM once set *stop; a second one ends the process at once. SIGUSR1 sets a flag that
+ * stop_report_wanted() reads and clears. */
+void stop_install(void);
+bool stop_wanted(void);
+bool stop_report_wanted(void);
+
+#endif

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the commands share: talking, the clock, the signals. */
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cli.h"
+
+void say(const char *fmt, ...)
+{
+	char line[1024];
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vsnprintf(line, sizeof(line), fmt, ap);
+	va_end(ap);
+	/* One line is one line, whatever a file name or a library's message holds. */
+	for (char *c = line; *c; c++) {
+		if ((unsigned char)*c < 0x20 || *c == 0x7f)
+			*c = ' ';
+	}
+	fprintf(stderr, "shadow-ctl: %s\n", line);
+}
+
+int fail(int code, const struct err *err)
+{
+	say("%s", err->text);
+	return code == SC_EINVAL ? EXIT_USAGE : EXIT_FAILED;
+}
+
+int64_t clock_us(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
+static atomic_bool stop_flag;
+static atomic_bool report_flag;
+
+static void on_signal(int sig)
+{
+	if (sig == SIGUSR1) {
+		atomic_store(&report_flag, true);
+		return;
+	}
+	if (atomic_exchange(&stop_flag, true))
+		_exit(128 + sig);
+}
+
+void stop_install(void)
+{
+	static const int signals[] = {SIGINT, SIGTERM, SIGUSR1};
+	struct sigaction sa;
+
+	memset(&sa, 0, sizeof(sa));
+	sa.sa_handler = on_signal;
+	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
+		(void)sigaction(signals[i], &sa, NULL);
+	/* A reader that went away is an error of write(2), not a death. */
+	sa.sa_handler = SIG_IGN;
+	(void)sigaction(SIGPIPE, &sa, NULL);
+}
+
+bool stop_wanted(void)
+{
+	return atomic_load_explicit(&stop_flag, memory_order_relaxed);
+}
+
+bool stop_report_wanted(void)
+{
+	return atomic_load_explicit(&report_flag, memory_order_relaxed) &&
+	       atomic_exchange(&report_flag, false);
+}

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The queue between two threads: order, both policies, both ways of ending. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+#include <pthread.h>
+
+#include "core/err.h"
+#include "core/queue.h"
+
+#define ITEMS 50000u
+
+struct item {
+	struct node node;
+	unsigned value;
+};
+
+static void drop(struct node *n)
+{
+	free(n);
+}
+
+static struct item *item_new(unsigned value)
+{
+	struct item *i = calloc(1, sizeof(*i));
+
+	assert_non_null(i);
+	i->value = value;
+	return i;
+}
+
+static void *produce(void *arg)
+{
+	struct queue *q = arg;
+
+	for (unsigned i = 0; i < ITEMS; i++) {
+		struct item *item = item_new(i);
+
+		if (queue_push(q, &item->node, 10) != SC_OK) {
+			free(item);
+			return q; /* not NULL: it failed */
+		}
+	}
+	queue_close(q);
+	return NULL;
+}
+
+/* A queue much smaller than what goes through it: nothing is lost, order holds. */
+static void test_wait(void **state)
+{
+	struct queue *q = queue_new(1000, QUEUE_WAIT);
+	pthread_t thread;
+	void *failed;
+	unsigned next = 0;
+	struct node *list;
+	int rc;
+
+	(void)state;
+	assert_int_equal(pthread_create(&thread, NULL, produce, q), 0);
+	while ((rc = queue_take(q, 1000, &list)) != SC_ECLOSED) {
+		size_t bytes = 0;
+
+		if (rc == SC_EAGAIN)
+			continue;
+		while (list) {
+			struct node *n = list;
+
+			list = n->next;
+			assert_int_equal(((struct item *)(void *)n)->value, next++);
+			bytes += n->bytes;
+			free(n);
+		}
+		assert_true(bytes <= 1000);
+		queue_release(q, bytes);
+	}
+	assert_int_equal(next, ITEMS);
+	pthread_join(thread, &failed);
+	assert_null(failed);
+	queue_free(q, drop);
+}
+
+static void test_refuse(void **state)
+{
+	struct queue *q = queue_new(100, QUEUE_REFUSE);
+	struct item *big = item_new(1), *small = item_new(2), *third = item_new(3);
+	struct node *list;
+
+	(void)state;
+	assert_int_equal(queue_push(q, &big->node, 500), SC_OK); /* one is always taken */
+	assert_int_equal(queue_push(q, &small->node, 10), SC_EFULL);
+	assert_int_equal(queue_take(q, 0, &list), SC_OK);
+	assert_ptr_equal(list, big);
+	assert_int_equal(queue_push(q, &small->node, 10), SC_EFULL); /* still held */
+	queue_release(q, 500);
+	assert_int_equal(queue_push(q, &small->node, 10), SC_OK);
+	assert_int_equal(queue_take(q, 0, &list), SC_EAGAIN); /* not published */
+	queue_publish(q);
+	assert_int_equal(queue_take(q, 0, &list), SC_OK);
+	queue_release(q, 10);
+	assert_int_equal(queue_push(q, &third->node, 10), SC_OK);
+	queue_close(q);
+	free(big);
+	free(small);
+	queue_free(q, drop); /* with the third inside */
+}
+
+static void *consume_and_give_up(void *arg)
+{
+	struct queue *q = arg;
+	struct node *list;
+
+	while (queue_take(q, 1000, &list) != SC_OK)
+		;
+	while (list) {
+		struct node *n = list;
+
+		list = n->next;
+		free(n);
+	}
+	queue_give_up(q); /* without releasing: the producer must wake all the same */
+	return NULL;
+}
+
+static void test_give_up(void **state)
+{
+	struct queue *q = queue_new(100, QUEUE_WAIT);
+	pthread_t thread;
+	int rc = SC_OK;
+
+	(void)state;
+	assert_int_equal(pthread_create(&thread, NULL, consume_and_give_up, q), 0);
+	while (rc == SC_OK) {
+		struct item *item = item_new(0);
+
+		rc = queue_push(q, &item->node, 60);
+		if (rc)
+			free(item);
+	}
+	assert_int_equal(rc, SC_ECLOSED);
+	pthread_join(thread, NULL);
+	queue_free(q, drop);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_wait),
+		cmocka_unit_test(test_refuse),
+		cmocka_unit_test(test_give_up),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
