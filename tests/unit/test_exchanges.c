@@ -133,15 +133,15 @@ static void test_every_split(void **state)
 			wire_open(&w, NULL, 1000);
 			seq = w.seq[0];
 			if (swap) {
-				wire_segment(&w, 0, seq + (uint32_t)at, 0x18, POST + at, n - at);
+				wire_segment(&w, 0, seq + (uint32_t)at, 0x18, &POST[at], n - at);
 				wire_segment(&w, 0, seq, 0x18, POST, at);
 				wire_lose(&w, 0, n);
 			} else {
 				wire_send(&w, 0, POST, at);
-				wire_send(&w, 0, POST + at, n - at);
+				wire_send(&w, 0, &POST[at], n - at);
 			}
 			wire_send(&w, 1, OK3, cut);
-			wire_send(&w, 1, OK3 + cut, k - cut);
+			wire_send(&w, 1, &OK3[cut], k - cut);
 			expect(&w, "/p", 200, "abc", EXCHANGE_COMPLETE);
 			wire_close(&w, 1);
 		}

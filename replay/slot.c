@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One request over one connection: out, its answer in, a result on. Decides nothing about which
+ * request is next or when. */
+#include <assert.h>
+#include <sys/epoll.h>
+
+#include "engine.h"
+
+static void slot_read(struct engine *e, struct slot *s);
+
+static void slot_watch_out(struct engine *e, struct slot *s, bool out)
+{
+	if (s->watches_out == out)
+		return;
+	s->watches_out = out;
+	watch(e->epoll, s->conn.fd, out ? EPOLLIN | EPOLLOUT : EPOLLIN, tag_slot(e, s));
+}
+
+void slot_close(struct slot *s)
+{
+	conn_close(&s->conn);
+	s->watches_out = false;
+}
+
+static int deliver(struct engine *e, struct slot *s, int64_t end_ns, enum result_error error)
+{
+	struct result *r = result_new();
+	int rc;
+
+	if (!r)
+		return err_set(e->err, SC_ENOMEM, "out of memory");
+	r->exchange_id = s->shot->exchange_id;
+	r->due_us = wall_us(e, s->shot->due_ns);
+	r->error = error;
+	if (s->sent_ns)
+		r->sent_us = wall_us(e, s->sent_ns);
+	if (s->first_ns)
+		r->ttfb_us = (s->first_ns - s->sent_ns) / NS_PER_US;
+	if (error == RESULT_ERROR_NONE) {
+		rc = answer_take(s->answer, &r->response);
+		if (rc) {
+			result_free(r);
+			return err_set(e->err, rc, "out of memory");
+		}
+		r->duration_us = (end_ns - s->sent_ns) / NS_PER_US;
+		r->latency_us = (end_ns - s->shot->due_ns) / NS_PER_US;
+		r->response->first_us = wall_us(e, s->first_ns);
+		r->response->last_us = wall_us(e, end_ns);
+	}
+	return e->sink->ops->put(e->sink, r, e->err);
+}
+
+static void count_end(struct engine *e, const struct slot *s, int64_t end_ns,
+		      enum result_error error)
+{
+	struct replay_stats *st = e->stats;
+
+	st->in_flight--;
+	if (error != RESULT_ERROR_NONE) {
+		st->failed++;
+		st->errors[error]++;
+		return;
+	}
+	st->sent++;
+	st->status[answer_status(s->answer) % STATUS_CODES]++;
+	histogram_add(&st->service, end_ns - s->sent_ns);
+	histogram_add(&st->latency, end_ns - s->shot->due_ns);
+}
+
+int slot_connect(struct engine *e, struct slot *s)
+{
+	int rc = SC_OK;
+
+	if (!s->conn.easy)
+		rc = conn_init(&s->conn, e->multi, e->options, s);
+	if (!rc && !s->answer) {
+		s->answer = answer_new(e->options->save == SAVE_ANSWERS_FULL ? ANSWER_KEEP_FULL
+									     : ANSWER_KEEP_STATUS,
+				       LIMIT_RESPONSE_BODY);
+		rc = s->answer ? SC_OK : SC_ENOMEM;
+	}
+	if (!rc)
+		rc = conn_open(&s->conn);
+	if (!rc)
+		s->state = SLOT_CONNECTING;
+	return rc;
+}
+
+static void slot_send(struct engine *e, struct slot *s)
+{
+	const struct shot *shot = s->shot;
+	size_t n = 0;
+	int rc = SC_OK;
+
+	while (s->out < shot->len) {
+		rc = conn_send(&s->conn, shot->bytes + s->out, shot->len - s->out, &n);
+		if (rc)
+			break;
+		s->out += n;
+		e->stats->bytes_out += n;
+	}
+	if (rc == SC_EIO) {
+		/* The answer may have come before the connection went (413 and the like). */
+		s->send_broke = true;
+		slot_read(e, s);
+		return;
+	}
+	slot_watch_out(e, s, rc == SC_EAGAIN);
+}
+
+/* The connection is open: the request's time begins. */
+static void slot_fire(struct engine *e, struct slot *s)
+{
+	s->state = SLOT_BUSY;
+	s->sent_ns = now_ns();
+	TAILQ_INSERT_TAIL(&e->busy, s, link);
+	if (!s->shot->retried && e->options->pace.kind != PACE_MAX &&
+	    s->sent_ns - s->shot->due_ns > LATE_NS)
+		e->stats->late++;
+	answer_begin(s->answer, s->shot->head);
+	slot_send(e, s);
+}
+
+void slot_begin(struct engine *e, struct slot *s, struct shot *shot)
+{
+	assert(!s->shot);
+	s->shot = shot;
+	s->out = 0;
+	s->sent_ns = s->first_ns = 0;
+	s->send_broke = false;
+	s->reused = conn_is_open(&s->conn);
+	e->stats->in_flight++;
+	if (e->options->pace.kind == PACE_MAX)
+		shot->due_ns = now_ns();
+	if (s->reused)
+		slot_fire(e, s);
+	else if (slot_connect(e, s))
+		give_up_memory(e);
+}
+
+void slot_release(struct engine *e, struct slot *s)
+{
+	struct lane *l = e->common ? e->common : s->lane;
+	struct shot *shot = l ? lane_pop(e->lanes, l) : NULL;
+
+	if (!shot && !e->common && (l = lanes_next_waiting(e->lanes))) {
+		if (s->lane)
+			lanes_unbind(e->lanes, s->lane);
+		s->lane = l;
+		l->slot = (uint32_t)(s - e->slots);
+		shot = lane_pop(e->lanes, l);
+	}
+	s->state = SLOT_IDLE;
+	if (shot)
+		slot_begin(e, s, shot);
+	else
+		TAILQ_INSERT_HEAD(&e->idle, s, link);
+}
+
+static void slot_finish(struct engine *e, struct slot *s, enum result_error error, bool keep)
+{
+	int64_t end_ns = now_ns();
+
+	count_end(e, s, end_ns, error);
+	if (e->sink && e->options->save != SAVE_ANSWERS_NONE) {
+		int rc = deliver(e, s, end_ns, error);
+
+		if (rc)
+			give_up(e, rc);
+	}
+	if (s->state == SLOT_BUSY)
+		TAILQ_REMOVE(&e->busy, s, link);
+	if (!keep)
+		slot_close(s);
+	shot_free(s->shot);
+	s->shot = NULL;
+	slot_release(e, s);
+}
+
+static bool is_stale(const struct slot *s, enum result_error error)
+{
+	bool closed = error == RESULT_ERROR_EARLY_CLOSE || error == RESULT_ERROR_RESET ||
+		      error == RESULT_ERROR_SEND;
+
+	return closed && s->reused && !s->shot->retried && s->first_ns == 0;
+}
+
+void slot_fail(struct engine *e, struct slot *s, enum result_error error)
+{
+	/* A server closes idle connections at the moment we use one. Sending again is safe where
+	 * the request changes nothing by being repeated, or where none of it went out (RFC
+	 * 9112, 9.3.1). */
+	if (is_stale(s, error) && (s->shot->idempotent || s->out == 0) && !e->stopping) {
+		TAILQ_REMOVE(&e->busy, s, link);
+		slot_close(s);
+		s->shot->retried = true;
+		s->reused = s->send_broke = false;
+		s->out = 0;
+		e->stats->retried++;
+		if (slot_connect(e, s))
+			give_up_memory(e);
+		return;
+	}
+	slot_finish(e, s, error, false);
+}
+
+static enum result_error answer_error(enum answer_state state)
+{
+	switch (state) {
+	case ANSWER_TOO_LARGE:
+		return RESULT_ERROR_TOO_LARGE;
+	case ANSWER_CUT:
+		return RESULT_ERROR_CUT;
+	default:
+		return RESULT_ERROR_MALFORMED;
+	}
+}
+
+/* True: the request is over, and the slot may be anything by now. */
+static bool slot_take(struct engine *e, struct slot *s, size_t n)
+{
+	enum answer_state state;
+	size_t used;
+
+	if (!s->first_ns)
+		s->first_ns = now_ns();
+	e->stats->bytes_in += n;
+	state = answer_feed(s->answer, e->in, n, &used);
+	if (state == ANSWER_MORE)
+		return false;
+	if (state == ANSWER_NO_MEMORY)
+		give_up_memory(e);
+	if (state == ANSWER_DONE) {
+		/* Bytes behind the answer belong to no request; a request that is not whole yet
+		 * cannot be left behind either. */
+		bool keep = answer_keeps_alive(s->answer) && !s->shot->closes && used == n &&
+			    s->out == s->shot->len;
+
+		slot_finish(e, s, RESULT_ERROR_NONE, keep);
+	} else {
+		slot_finish(e, s, answer_error(state), false);
+	}
+	return true;
+}
+
+static void slot_hung_up(struct engine *e, struct slot *s, int rc)
+{
+	bool any = s->first_ns != 0;
+
+	if (rc == SC_ECLOSED && any && answer_eof(s->answer) == ANSWER_DONE)
+		slot_finish(e, s, RESULT_ERROR_NONE, false);
+	else if (s->send_broke && !any)
+		slot_fail(e, s, RESULT_ERROR_SEND);
+	else if (rc == SC_ECLOSED)
+		slot_fail(e, s, any ? RESULT_ERROR_CUT : RESULT_ERROR_EARLY_CLOSE);
+	else
+		slot_fail(e, s, RESULT_ERROR_RESET);
+}
+
+static void slot_read(struct engine *e, struct slot *s)
+{
+	size_t n = 0;
+	int rc;
+
+	while ((rc = conn_recv(&s->conn, e->in, sizeof(e->in), &n)) == SC_OK) {
+		if (slot_take(e, s, n))
+			return;
+		/* A short read has emptied the socket, and epoll tells of what comes after. Not so
+		 * under TLS, where decrypted bytes may wait inside libcurl. */
+		if (n < sizeof(e->in) && !s->conn.tls && !s->send_broke)
+			return;
+	}
+	if (rc != SC_EAGAIN || s->send_broke)
+		slot_hung_up(e, s, rc);
+}
+
+/* Between requests a server has nothing to say but that it closes. */
+static void slot_idle_event(struct engine *e, struct slot *s)
+{
+	size_t n;
+
+	if (conn_recv(&s->conn, e->in, sizeof(e->in), &n) != SC_EAGAIN)
+		slot_close(s);
+}
+
+void slot_event(struct engine *e, struct slot *s, uint32_t events)
+{
+	if (!conn_is_open(&s->conn))
+		return; /* closed since by an event of the same batch */
+	if (s->state == SLOT_IDLE) {
+		slot_idle_event(e, s);
+		return;
+	}
+	if (s->state != SLOT_BUSY)
+		return;
+	if ((events & EPOLLOUT) && s->watches_out) {
+		const struct shot *shot = s->shot;
+
+		slot_send(e, s);
+		if (s->shot != shot)
+			return;
+	}
+	if (s->state == SLOT_BUSY && (events & ~(uint32_t)EPOLLOUT))
+		slot_read(e, s);
+}
+
+bool slot_connected(struct engine *e, struct slot *s, CURLcode code)
+{
+	bool knocking = !s->shot;
+	struct addr peer;
+
+	if (code != CURLE_OK || conn_opened(&s->conn, &peer)) {
+		slot_close(s);
+		if (s->shot)
+			slot_fail(e, s, conn_error(code));
+	} else {
+		int rc = target_refuse_origin(&peer, e->options->origins, e->options->n_origins,
+					      e->err);
+
+		if (rc) {
+			give_up(e, rc);
+			return false;
+		}
+		watch(e->epoll, s->conn.fd, EPOLLIN, tag_slot(e, s));
+		e->stats->connections++;
+		if (s->shot)
+			slot_fire(e, s);
+	}
+	if (knocking)
+		slot_release(e, s);
+	return knocking;
+}

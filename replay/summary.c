@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The account of a replay, as a table and as JSON. Computes nothing that is not in the statistics,
+ * and prints nothing itself. */
+#include "replay/summary.h"
+
+#include <stdio.h>
+
+#define NS_PER_US 1e3
+#define US_PER_S 1e6
+
+static const struct {
+	const char *name;
+	double percent;
+} percentiles[] = {
+	{"p50", 50}, {"p90", 90}, {"p95", 95}, {"p99", 99}, {"p99.9", 99.9},
+};
+#define PERCENTILES (sizeof(percentiles) / sizeof(percentiles[0]))
+
+uint64_t account_skipped(const struct account *a)
+{
+	uint64_t n = 0;
+
+	for (int i = 0; i < SKIPS; i++)
+		n += a->skipped[i];
+	return n;
+}
+
+bool account_adds_up(const struct account *a)
+{
+	return a->read == a->stats->sent + a->stats->failed + a->held_back + account_skipped(a);
+}
+
+void duration_text(int64_t ns, char text[DURATION_TEXT])
+{
+	static const struct {
+		double ns;
+		const char *unit;
+	} units[] = {{1e9, "s"}, {1e6, "ms"}, {1e3, "us"}};
+	double v = (double)ns / 1e3;
+	const char *unit = "us";
+
+	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
+		if ((double)ns >= units[i].ns) {
+			v = (double)ns / units[i].ns;
+			unit = units[i].unit;
+			break;
+		}
+	}
+	snprintf(text, DURATION_TEXT, "%.*f %s", v < 10 ? 2 : v < 100 ? 1 : 0, v, unit);
+}
+
+static void bytes_text(double bytes, char text[DURATION_TEXT])
+{
+	static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+	unsigned i = 0;
+
+	while (bytes >= 1024 && i + 1 < sizeof(units) / sizeof(units[0])) {
+		bytes /= 1024;
+		i++;
+	}
+	snprintf(text, DURATION_TEXT, "%.*f %s", i == 0 || bytes >= 100 ? 0 : 1, bytes, units[i]);
+}
+
+static double seconds(const struct replay_stats *st)
+{
+	return (double)st->elapsed_us / US_PER_S;
+}
+
+static double per_second(double n, const struct replay_stats *st)
+{
+	return st->elapsed_us > 0 ? n / seconds(st) : 0;
+}
+
+/* The functions below pass on the first failure, so that their callers can be plain lists. */
+static int requests_text(const struct account *a, struct buf *out)
+{
+	const struct replay_stats *st = a->stats;
+	int rc = buf_addf(out,
+			  "requests     %llu read = %llu sent + %llu failed + %llu held back + "
+			  "%llu skipped\n",
+			  (unsigned long long)a->read, (unsigned long long)st->sent,
+			  (unsigned long long)st->failed, (unsigned long long)a->held_back,
+			  (unsigned long long)account_skipped(a));
+
+	if (!rc && a->held_back)
+		rc = buf_addf(
+			out,
+			"held back    %llu whose method may change the target (see --methods)\n",
+			(unsigned long long)a->held_back);
+	for (int i = 0; i < SKIPS && !rc; i++) {
+		if (a->skipped[i])
+			rc = buf_addf(out, "skipped      %llu %s\n",
+				      (unsigned long long)a->skipped[i], skip_help((enum skip)i));
+	}
+	for (int i = 0; i < RESULT_ERRORS && !rc; i++) {
+		if (st->errors[i])
+			rc = buf_addf(out, "failed       %llu %s\n",
+				      (unsigned long long)st->errors[i],
+				      result_error_text((enum result_error)i));
+	}
+	return rc;
+}
+
+static int status_text(const struct replay_stats *st, struct buf *out)
+{
+	int rc = SC_OK;
+
+	if (st->sent)
+		rc = buf_add_str(out, "status      ");
+	for (unsigned i = 0; i < STATUS_CODES && !rc; i++) {
+		if (st->status[i])
+			rc = buf_addf(out, " %03u: %llu ", i, (unsigned long long)st->status[i]);
+	}
+	return rc || !st->sent ? rc : buf_add_str(out, "\n");
+}
+
+static int pace_text(const struct account *a, struct buf *out)
+{
+	const struct replay_stats *st = a->stats;
+	char in[DURATION_TEXT], sent[DURATION_TEXT], in_rate[DURATION_TEXT], rate[DURATION_TEXT];
+	char took[DURATION_TEXT];
+	int rc;
+
+	duration_text(st->elapsed_us * 1000, took);
+	bytes_text((double)st->bytes_in, in);
+	bytes_text((double)st->bytes_out, sent);
+	bytes_text(per_second((double)st->bytes_in, st), in_rate);
+	bytes_text(per_second((double)st->bytes_out, st), rate);
+	rc = buf_addf(out, "pace         %s, %s, %.1f requests/s over %llu connections\n", a->pace,
+		      took, per_second((double)(st->sent + st->failed), st),
+		      (unsigned long long)st->connections);
+	if (!rc)
+		rc = buf_addf(out, "bytes        out %s (%s/s)  in %s (%s/s)\n", sent, rate, in,
+			      in_rate);
+	if (!rc && st->late)
+		rc = buf_addf(out, "late         %llu sent more than 1 ms after they were due\n",
+			      (unsigned long long)st->late);
+	if (!rc && st->late && st->waited)
+		rc = buf_addf(out,
+			      "waited       %llu found their connection, or all of them, busy "
+			      "(see --connections)\n",
+			      (unsigned long long)st->waited);
+	if (!rc && st->retried)
+		rc = buf_addf(out,
+			      "retried      %llu that met a connection the target had closed\n",
+			      (unsigned long long)st->retried);
+	return rc;
+}
+
+static int latency_row(const char *name, const struct histogram *h, struct buf *out)
+{
+	char text[DURATION_TEXT];
+	int rc = buf_addf(out, "%-13s", name);
+
+	duration_text(h->min, text);
+	if (!rc)
+		rc = buf_addf(out, "%9s", text);
+	duration_text((int64_t)histogram_mean(h), text);
+	if (!rc)
+		rc = buf_addf(out, " %9s", text);
+	for (size_t i = 0; i < PERCENTILES && !rc; i++) {
+		duration_text(histogram_percentile(h, percentiles[i].percent), text);
+		rc = buf_addf(out, " %9s", text);
+	}
+	duration_text(h->max, text);
+	return rc ? rc : buf_addf(out, " %9s\n", text);
+}
+
+static int latency_text(const struct replay_stats *st, struct buf *out)
+{
+	int rc;
+
+	if (st->service.count == 0)
+		return SC_OK;
+	rc = buf_addf(out, "%-13s%9s %9s", "", "min", "mean");
+	for (size_t i = 0; i < PERCENTILES && !rc; i++)
+		rc = buf_addf(out, " %9s", percentiles[i].name);
+	if (!rc)
+		rc = buf_addf(out, " %9s\n", "max");
+	if (!rc)
+		rc = latency_row("from send", &st->service, out);
+	return rc ? rc : latency_row("from due", &st->latency, out);
+}
+
+int summary_text(const struct account *a, struct buf *out)
+{
+	int rc = buf_addf(out, "replay %lld   %s%s\n", (long long)a->run, a->target,
+			  a->stopped ? "   (stopped)" : "");
+
+	if (!rc)
+		rc = requests_text(a, out);
+	if (!rc)
+		rc = status_text(a->stats, out);
+	if (!rc)
+		rc = pace_text(a, out);
+	return rc ? rc : latency_text(a->stats, out);
+}
+
+/* Everything that comes in here as a string is ours, or was taken by the URL parser; still, a quote
+ * must not end it. */
+static int json_text(const char *s, struct buf *out)
+{
+	int rc = buf_add_str(out, "\"");
+
+	for (; *s && !rc; s++) {
+		if ((unsigned char)*s < 0x20)
+			rc = buf_addf(out, "\\u%04x", (unsigned)(unsigned char)*s);
+		else
+			rc = buf_addf(out, *s == '"' || *s == '\\' ? "\\%c" : "%c", *s);
+	}
+	return rc ? rc : buf_add_str(out, "\"");
+}
+
+struct json_count {
+	const char *name;
+	uint64_t n;
+};
+
+/* "name": {"a": 1, ...}, zeros left out. */
+static int json_counts(const char *name, const struct json_count *counts, size_t n, struct buf *out)
+{
+	const char *comma = "";
+	int rc = buf_addf(out, ",\"%s\":{", name);
+
+	for (size_t i = 0; i < n && !rc; i++) {
+		if (!counts[i].n)
+			continue;
+		rc = buf_addf(out, "%s\"%s\":%llu", comma, counts[i].name,
+			      (unsigned long long)counts[i].n);
+		comma = ",";
+	}
+	return rc ? rc : buf_add_str(out, "}");
+}
+
+static int json_status(const struct replay_stats *st, struct buf *out)
+{
+	const char *comma = "";
+	int rc = buf_add_str(out, ",\"status\":{");
+
+	for (unsigned i = 0; i < STATUS_CODES && !rc; i++) {
+		if (!st->status[i])
+			continue;
+		rc = buf_addf(out, "%s\"%03u\":%llu", comma, i, (unsigned long long)st->status[i]);
+		comma = ",";
+	}
+	return rc ? rc : buf_add_str(out, "}");
+}
+
+static int json_latency(const char *name, const struct histogram *h, struct buf *out)
+{
+	int rc = buf_addf(out, ",\"%s\":{\"min\":%.1f,\"mean\":%.1f", name,
+			  (double)h->min / NS_PER_US, histogram_mean(h) / NS_PER_US);
+
+	for (size_t i = 0; i < PERCENTILES && !rc; i++)
+		rc = buf_addf(out, ",\"%s\":%.1f", percentiles[i].name,
+			      (double)histogram_percentile(h, percentiles[i].percent) / NS_PER_US);
+	return rc ? rc : buf_addf(out, ",\"max\":%.1f}", (double)h->max / NS_PER_US);
+}
+
+static int json_sets(const struct account *a, struct buf *out)
+{
+	struct json_count skips[SKIPS], errors[RESULT_ERRORS];
+	int rc;
+
+	for (int i = 0; i < SKIPS; i++)
+		skips[i] = (struct json_count){skip_name((enum skip)i), a->skipped[i]};
+	for (int i = 0; i < RESULT_ERRORS; i++)
+		errors[i] = (struct json_count){result_error_text((enum result_error)i),
+						a->stats->errors[i]};
+	rc = json_counts("skipped_by", skips, SKIPS, out);
+	if (!rc)
+		rc = json_counts("errors", errors, RESULT_ERRORS, out);
+	return rc ? rc : json_status(a->stats, out);
+}
+
+int summary_json(const struct account *a, struct buf *out)
+{
+	const struct replay_stats *st = a->stats;
+	const struct json_count counts[] = {
+		{"read", a->read},
+		{"sent", st->sent},
+		{"failed", st->failed},
+		{"held_back", a->held_back},
+		{"skipped", account_skipped(a)},
+		{"late", st->late},
+		{"waited", st->waited},
+		{"retried", st->retried},
+		{"connections", st->connections},
+		{"bytes_out", st->bytes_out},
+		{"bytes_in", st->bytes_in},
+	};
+	int rc = buf_addf(out, "{\"run\":%lld,\"target\":", (long long)a->run);
+
+	if (!rc)
+		rc = json_text(a->target, out);
+	if (!rc)
+		rc = buf_add_str(out, ",\"pace\":");
+	if (!rc)
+		rc = json_text(a->pace, out);
+	for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]) && !rc; i++)
+		rc = buf_addf(out, ",\"%s\":%llu", counts[i].name, (unsigned long long)counts[i].n);
+	if (!rc)
+		rc = json_sets(a, out);
+	if (!rc)
+		rc = buf_addf(out, ",\"duration_s\":%.6f,\"rate\":%.3f,\"stopped\":%s", seconds(st),
+			      per_second((double)(st->sent + st->failed), st),
+			      a->stopped ? "true" : "false");
+	if (!rc)
+		rc = json_latency("service_us", &st->service, out);
+	if (!rc)
+		rc = json_latency("latency_us", &st->latency, out);
+	return rc ? rc : buf_add_str(out, "}");
+}
+
+int progress_text(const struct replay_stats *st, struct buf *out)
+{
+	char p50[DURATION_TEXT], p99[DURATION_TEXT];
+
+	duration_text(histogram_percentile(&st->latency, 50), p50);
+	duration_text(histogram_percentile(&st->latency, 99), p99);
+	return buf_addf(out,
+			"%llu sent  %u in flight  %.0f/s  %llu late  %llu errors  p50 %s  p99 %s",
+			(unsigned long long)st->sent, st->in_flight,
+			per_second((double)(st->sent + st->failed), st),
+			(unsigned long long)st->late, (unsigned long long)st->failed, p50, p99);
+}
