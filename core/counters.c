@@ -75,7 +75,10 @@ int counters_json(const struct counters *c, struct buf *out)
 static int group_text(const struct counters *c, enum group g, struct buf *out)
 {
 	const char *before = "";
+	size_t start = out->len, named;
 	int rc = buf_addf(out, "%-10s", group_names[g]);
+
+	named = out->len;
 
 	for (int i = 0; i < COUNTERS && !rc; i++) {
 		uint64_t n = counter_get(c, (enum counter_id)i);
@@ -87,6 +90,10 @@ static int group_text(const struct counters *c, enum group g, struct buf *out)
 	}
 	if (!rc && g == STREAMS && counter_get(c, BYTES_MISSING))
 		rc = buf_addf(out, ", loss %.4f%%", counters_loss_percent(c));
+	if (!rc && out->len == named) {
+		out->len = start; /* a group of zeros */
+		return SC_OK;
+	}
 	return rc ? rc : buf_add_str(out, "\n");
 }
 
