@@ -15,6 +15,7 @@
 enum flow_kind {
 	FLOW_UNKNOWN,
 	FLOW_HTTP,
+	FLOW_LEFT_OUT, /* by the rules, before anything of it was read */
 	FLOW_OTHER, /* TLS, HTTP/2, anything else */
 };
 
@@ -88,7 +89,7 @@ static void on_emit(void *arg, struct exchange *ex)
 static void decide(struct engine *e, struct flow *f, enum flow_kind kind)
 {
 	/* A server may answer in HTTP what was no HTTP; the other way round HTTP stays HTTP. */
-	if (f->kind == FLOW_HTTP || (f->kind == FLOW_OTHER && kind == FLOW_OTHER))
+	if (f->kind == FLOW_LEFT_OUT || f->kind == FLOW_HTTP || (f->kind == FLOW_OTHER && kind == FLOW_OTHER))
 		return;
 	f->kind = (uint8_t)kind;
 	count_n(e->counters, kind == FLOW_HTTP ? PACKETS_USED : PACKETS_NOT_HTTP, f->undecided);
@@ -340,6 +341,14 @@ static void grow_table(struct engine *e)
 	e->n_buckets = n;
 }
 
+/* Who opened it is known by the SYN, and no more is needed: it is never reassembled. */
+static void leave_out(struct engine *e, struct flow *f)
+{
+	f->kind = FLOW_LEFT_OUT;
+	flow_finish(e, f);
+	flow_close(e, f);
+}
+
 static struct flow *flow_new(struct engine *e, const struct flow_key *key, uint64_t hash,
 			     const struct segment *s)
 {
@@ -372,6 +381,9 @@ static struct flow *flow_new(struct engine *e, const struct flow_key *key, uint6
 	count(e->counters, CONNECTIONS);
 	if (!f->syn)
 		count(e->counters, CONNECTIONS_MIDSTREAM);
+	else if (!(s->flags & TCP_ACK) && e->options.early &&
+		 chain_flow(e->options.early, &s->src, &s->dst) != VERDICT_KEEP)
+		leave_out(e, f);
 	return f;
 }
 
@@ -400,18 +412,22 @@ static bool is_reuse(const struct flow *f, const struct segment *s, int dir)
 		return false;
 	if (f->isn_seen[dir])
 		return f->isn[dir] != s->seq;
+	if ((s->flags & TCP_ACK) && f->isn_seen[!dir] && s->ack == f->isn[!dir] + 1)
+		return false; /* the answer to the SYN that is known */
 	/* From a side that has already sent data, or on a connection that is over. */
 	return !f->talk || (f->talk->stream[dir].synced && f->talk->stream[dir].offset > 0);
 }
 
 static void take_syn(struct flow *f, const struct segment *s, int dir)
 {
-	struct stream *st = &f->talk->stream[dir];
+	struct stream *st = f->talk ? &f->talk->stream[dir] : NULL;
 
 	if (f->isn_seen[dir])
 		return;
 	f->isn_seen[dir] = true;
 	f->isn[dir] = s->seq;
+	if (!st)
+		return;
 	if (!st->synced || st->offset == 0)
 		stream_restart(st, s->seq + 1);
 }
@@ -437,13 +453,13 @@ static void flow_segment(struct engine *e, struct flow *f, const struct segment 
 	};
 	uint32_t len = (uint32_t)seg.payload.len + seg.missing;
 
+	if (s->flags & TCP_SYN)
+		take_syn(f, s, dir);
 	if (!f->talk)
 		return;
 	st = &f->talk->stream[dir];
 	other = &f->talk->stream[!dir];
 	ended = st->ended;
-	if (s->flags & TCP_SYN)
-		take_syn(f, s, dir);
 	if (seg.has_ack) {
 		/* A lost SYN-ACK is known by what it was answered with. */
 		if (!other->synced && f->isn_seen[dir] && !(s->flags & (TCP_SYN | TCP_RST)))
@@ -480,6 +496,9 @@ static void count_packet(struct engine *e, struct flow *f)
 		break;
 	case FLOW_HTTP:
 		count(e->counters, PACKETS_USED);
+		break;
+	case FLOW_LEFT_OUT:
+		count(e->counters, PACKETS_UNSAMPLED);
 		break;
 	case FLOW_OTHER:
 		count(e->counters, PACKETS_NOT_HTTP);

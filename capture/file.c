@@ -15,6 +15,7 @@
 #include "core/rd.h"
 
 #define BUFFER (1u * MIB)
+#define HEADER 24u /* that many bytes tell any format */
 
 enum {
 	PCAP_US = 0xa1b2c3d4,
@@ -40,6 +41,9 @@ struct capture_file {
 	uint8_t *data;
 	size_t start, end, cap;
 	bool eof;
+	bool follow;
+	bool begun;   /* the header was read */
+	bool damaged; /* nothing can be read any more */
 	bool swapped;
 	bool ng;
 	size_t record_header; /* pcap */
@@ -83,6 +87,10 @@ static bool need(struct capture_file *f, size_t n)
 	while (!f->eof && f->end < n) {
 		int got = gzread(f->gz, f->data + f->end, (unsigned)(f->cap - f->end));
 
+		if (got == 0 && f->follow) {
+			gzclearerr(f->gz);
+			return false;
+		}
 		if (got <= 0) {
 			f->eof = true;
 			if (got < 0)
@@ -114,7 +122,7 @@ static bool open_pcap(struct capture_file *f)
 	struct interface i = {.per_second = 1000000};
 	uint32_t magic;
 
-	if (!need(f, 24))
+	if (!need(f, HEADER))
 		return false;
 	magic = u32(f, f->data);
 	if (magic != PCAP_US && magic != PCAP_NS && magic != PCAP_MODIFIED) {
@@ -127,7 +135,7 @@ static bool open_pcap(struct capture_file *f)
 		i.per_second = 1000000000;
 	f->record_header = magic == PCAP_MODIFIED ? 24 : 16;
 	i.link_type = (int)(u32(f, f->data + 20) & 0xffff);
-	f->start = 24;
+	f->start = HEADER;
 	return add_interface(f, &i) == SC_OK;
 }
 
@@ -139,7 +147,7 @@ static bool open_ng(struct capture_file *f)
 	return true;
 }
 
-int capture_file_open(const char *path, struct capture_file **ret, struct err *err)
+int capture_file_open(const char *path, bool follow, struct capture_file **ret, struct err *err)
 {
 	bool is_stdin = strcmp(path, "-") == 0;
 	int fd = is_stdin ? dup(STDIN_FILENO) : open(path, O_RDONLY | O_CLOEXEC);
@@ -161,6 +169,7 @@ int capture_file_open(const char *path, struct capture_file **ret, struct err *e
 		return err_set(err, SC_ENOMEM, "out of memory");
 	}
 	f->cap = BUFFER;
+	f->follow = follow;
 	f->gz = gzdopen(fd, "rb");
 	if (!f->gz) {
 		close(fd);
@@ -168,7 +177,8 @@ int capture_file_open(const char *path, struct capture_file **ret, struct err *e
 		return err_set(err, SC_ENOMEM, "out of memory");
 	}
 	(void)gzbuffer(f->gz, 256 * KIB);
-	if (!open_ng(f) && !open_pcap(f)) {
+	f->begun = open_ng(f) || open_pcap(f);
+	if (!f->begun && !(follow && f->end < HEADER)) {
 		int code = err_set(err, SC_EINVAL, "%s: %s, not a pcap or pcapng file", path,
 				   f->end == 0 ? "empty" : "unknown format");
 
@@ -197,11 +207,19 @@ const char *capture_file_note(const struct capture_file *f)
 
 static int stop(struct capture_file *f, const char *note)
 {
+	if (f->follow && !f->eof && !f->damaged)
+		return SC_EAGAIN;
 	f->eof = true;
 	f->start = f->end;
 	if (!f->note)
 		f->note = note;
 	return 0;
+}
+
+static int damaged(struct capture_file *f, const char *note)
+{
+	f->damaged = true;
+	return stop(f, note);
 }
 
 static int64_t to_us(const struct interface *i, uint64_t ticks)
@@ -231,7 +249,7 @@ static int next_pcap(struct capture_file *f, struct frame *ret)
 	h = f->data + f->start;
 	caplen = u32(f, h + 8);
 	if (caplen > LIMIT_RECORD_BYTES)
-		return stop(f, "damaged: a record of an impossible length");
+		return damaged(f, "damaged: a record of an impossible length");
 	ret->ts_us = (int64_t)u32(f, h) * 1000000 +
 		     u32(f, h + 4) / (uint32_t)(f->interfaces[0].per_second / 1000000);
 	ret->len = u32(f, h + 12);
@@ -349,10 +367,10 @@ static int next_ng(struct capture_file *f, struct frame *ret)
 			return stop(f, f->end > f->start ? "ends inside a block" : NULL);
 		type = u32(f, f->data + f->start);
 		if (type == BLOCK_SECTION && !begin_section(f))
-			return stop(f, "damaged: a section without byte order");
+			return damaged(f, "damaged: a section without byte order");
 		len = u32(f, f->data + f->start + 4);
 		if (len < 12 || len > LIMIT_RECORD_BYTES + 4096)
-			return stop(f, "damaged: a block of an impossible length");
+			return damaged(f, "damaged: a block of an impossible length");
 		len = (len + 3u) & ~3u;
 		if (!need(f, len))
 			return stop(f, "ends inside a block");
@@ -361,7 +379,7 @@ static int next_ng(struct capture_file *f, struct frame *ret)
 		switch (type) {
 		case BLOCK_INTERFACE:
 			if (read_interface(f, body))
-				return stop(f, "damaged: an interface that cannot be read");
+				return damaged(f, "damaged: an interface that cannot be read");
 			break;
 		case BLOCK_PACKET:
 		case BLOCK_SIMPLE:
@@ -378,5 +396,11 @@ static int next_ng(struct capture_file *f, struct frame *ret)
 
 int capture_file_next(struct capture_file *f, struct frame *ret)
 {
+	if (!f->begun) {
+		f->swapped = false;
+		f->begun = open_ng(f) || open_pcap(f);
+		if (!f->begun)
+			return f->end < HEADER ? SC_EAGAIN : damaged(f, "not a pcap or pcapng file");
+	}
 	return f->ng ? next_ng(f, ret) : next_pcap(f, ret);
 }

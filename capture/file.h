@@ -11,12 +11,13 @@
 
 struct capture_file;
 
-/* "-" is standard input. SC_EINVAL: missing, not readable, or no capture file. */
-int capture_file_open(const char *path, struct capture_file **ret, struct err *err);
+/* "-" is standard input. SC_EINVAL: missing, not readable, or no capture file. With `follow` the file
+ * may be still empty, and its end is where more will come. */
+int capture_file_open(const char *path, bool follow, struct capture_file **ret, struct err *err);
 void capture_file_free(struct capture_file *f);
 
 /* 1: *ret is the next frame, borrowed until the next call. 0: the end; capture_file_note() says
- * whether it was a clean one. */
+ * whether it was a clean one. SC_EAGAIN: following, and there is no whole frame yet. */
 int capture_file_next(struct capture_file *f, struct frame *ret);
 
 /* What was wrong with the end of the file, or NULL. */

@@ -15,6 +15,7 @@
 #include "file.h"
 
 #define WAIT_MS 50    /* source_next() returns at least this often */
+#define TURN 65536    /* frames of a file without an exchange, until the caller has a look */
 #define BATCH 512     /* packets taken from one interface before the next has its turn */
 
 struct live {
@@ -139,9 +140,13 @@ static bool passes(struct capture_source *s, const struct frame *f)
 static int next_file(struct capture_source *s, struct exchange **ret)
 {
 	struct frame f;
+	bool turn_over = false;
+	int rc;
 
-	while (capture_file_next(s->file, &f) == 1) {
+	for (unsigned n = 0; (rc = capture_file_next(s->file, &f)) == 1; n++) {
 		s->last_us = f.ts_us;
+		if (n == TURN)
+			turn_over = true;
 		if (!passes(s, &f)) {
 			count(s->counters, PACKETS_SEEN);
 			count(s->counters, PACKETS_FILTERED);
@@ -149,8 +154,12 @@ static int next_file(struct capture_source *s, struct exchange **ret)
 		}
 		engine_frame(s->engine, &f);
 		*ret = engine_pop(s->engine);
-		if (*ret)
-			return 1;
+		if (*ret || turn_over)
+			return *ret ? 1 : SC_EAGAIN;
+	}
+	if (rc == SC_EAGAIN) {
+		(void)poll(NULL, 0, WAIT_MS);
+		return SC_EAGAIN;
 	}
 	engine_finish(s->engine);
 	s->finished = true;
@@ -355,7 +364,7 @@ int capture_open(const struct capture_options *o, struct counters *counters, str
 	if (!rc)
 		rc = check_bpf(o, err);
 	if (!rc && o->file)
-		rc = capture_file_open(o->file, &s->file, err);
+		rc = capture_file_open(o->file, o->follow, &s->file, err);
 	for (unsigned i = 0; i < o->n_interfaces && !rc; i++)
 		rc = open_live(s, o, o->interfaces[i], err);
 	if (rc) {

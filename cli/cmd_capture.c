@@ -13,6 +13,7 @@
 #include "cli.h"
 #include "core/limits.h"
 #include "core/queue.h"
+#include "privilege.h"
 #include "rules.h"
 #include "store/store.h"
 
@@ -23,12 +24,12 @@
 
 struct capture_args {
 	struct str_list interfaces;
-	const char *file, *output, *bpf;
+	const char *file, *output, *bpf, *user;
 	uint16_t ports[LIMIT_PORTS];
 	uint64_t n_ports;
 	uint64_t snaplen, ring, max_body, memory, count;
 	int64_t duration;
-	bool quiet, json;
+	bool follow, quiet, json;
 	struct rule_options rules;
 };
 
@@ -71,6 +72,7 @@ static const struct opt capture_rows[] = {
 	 opt_list, AT(interfaces)},
 	{NULL, 'r', "read", "FILE", "read a capture file, pcap or pcapng, also gzip ('-': stdin)",
 	 opt_text, AT(file)},
+	{NULL, 0, "follow", NULL, "go on reading as the file grows, until ^C", opt_flag, AT(follow)},
 	{"Sink", 'o', "output", "SINK", "a store (default: shadow.db), or null: to count only", opt_text,
 	 AT(output)},
 	{"Limits", 0, "port", "LIST", "only these TCP ports (default: HTTP is recognised on any)",
@@ -85,6 +87,8 @@ static const struct opt capture_rows[] = {
 	{NULL, 0, "duration", "TIME", "stop after this time, e.g. 30s (of a file: packet time)",
 	 opt_duration, AT(duration)},
 	{NULL, 0, "count", "N", "stop after this many exchanges", opt_count, AT(count)},
+	{NULL, 0, "user", "NAME", "become this user once the sources are open (default: sudo's)", opt_text,
+	 AT(user)},
 	{"Output", 0, "quiet", NULL, "only errors on stderr", opt_flag, AT(quiet)},
 	{NULL, 0, "json", NULL, "the ledger on stdout as JSON at the end", opt_flag, AT(json)},
 	{0},
@@ -339,6 +343,7 @@ static int open_source(struct job *j, struct err *err)
 		.interfaces = a->interfaces.items,
 		.n_interfaces = a->interfaces.n,
 		.file = a->file,
+		.follow = a->follow,
 		.bpf = a->bpf,
 		.ports = a->ports,
 		.n_ports = (unsigned)a->n_ports,
@@ -382,6 +387,8 @@ static int check_args(const struct capture_args *a, struct err *err)
 	if (!a->interfaces.n == !a->file)
 		return err_set(err, SC_EINVAL, "capture: expected either -i IFACE or -r FILE (see "
 			       "shadow-ctl capture --help)");
+	if (a->follow && (!a->file || strcmp(a->file, "-") == 0))
+		return err_set(err, SC_EINVAL, "--follow: only for a file (-r FILE)");
 	if (a->interfaces.n > LIMIT_INTERFACES)
 		return err_set(err, SC_EINVAL, "capture: more than %u interfaces", LIMIT_INTERFACES);
 	if (strchr(a->output, ':') && strcmp(a->output, NULL_SINK) != 0)
@@ -490,6 +497,8 @@ static int capture_run(void *options, const struct operands *operands)
 		rc = rules_build(&a->rules, &j->chain, &err);
 	if (!rc)
 		rc = open_source(j, &err);
+	if (!rc)
+		rc = privilege_drop(a->user, &err);
 	if (!rc)
 		rc = open_sink(j, &err);
 	if (rc) {

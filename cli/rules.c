@@ -5,7 +5,11 @@
 #include <sys/random.h>
 
 #include "core/filter.h"
-#include "core/sample.h"
+
+static int set_sample_by(void *to, const char *value, struct err *err)
+{
+	return sample_by_parse(value, to, err);
+}
 
 static int set_sample(void *to, const char *value, struct err *err)
 {
@@ -19,6 +23,9 @@ const struct opt rule_rows[] = {
 	 opt_list, offsetof(struct rule_options, excludes)},
 	{NULL, 0, "sample", "P%", "let in this percentage of the requests (default: 100%)",
 	 set_sample, offsetof(struct rule_options, sample)},
+	{NULL, 0, "sample-by", "WHAT",
+	 "what is let in or left out: request (default), connection, client", set_sample_by,
+	 offsetof(struct rule_options, sample_by)},
 	{NULL, 0, "seed", "N", "make --sample reproducible (default: a random one)", opt_number,
 	 offsetof(struct rule_options, seed)},
 	{0},
@@ -73,7 +80,7 @@ int rules_build(const struct rule_options *o, struct chain *chain, struct err *e
 		rc = add_filter(o, chain, err);
 	if (rc || o->sample >= 100)
 		return rc;
-	return add(chain, stage_sample_new(o->sample, o->seed), err);
+	return add(chain, stage_sample_new(o->sample, o->sample_by, o->seed), err);
 }
 
 static void describe_list(json_t *to, const char *name, const struct str_list *list)

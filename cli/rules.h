@@ -6,12 +6,14 @@
 #include <jansson.h>
 
 #include "core/rewrite.h"
+#include "core/sample.h"
 #include "core/stage.h"
 #include "opt.h"
 
 struct rule_options {
 	struct str_list routes, excludes;
 	double sample; /* percent */
+	enum sample_by sample_by;
 	uint64_t seed;
 };
 

@@ -23,6 +23,18 @@ void chain_done(struct chain *c)
 		stage_free(c->stages[--c->n]);
 }
 
+enum verdict chain_flow(struct chain *c, const struct addr *client, const struct addr *server)
+{
+	for (unsigned i = 0; i < c->n; i++) {
+		struct stage *s = c->stages[i];
+		enum verdict v = s->ops->flow ? s->ops->flow(s, client, server) : VERDICT_KEEP;
+
+		if (v != VERDICT_KEEP)
+			return v;
+	}
+	return VERDICT_KEEP;
+}
+
 enum verdict chain_head(struct chain *c, struct exchange *ex)
 {
 	for (unsigned i = 0; i < c->n; i++) {

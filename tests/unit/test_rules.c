@@ -120,7 +120,7 @@ static unsigned let_in(double percent, uint64_t seed, unsigned n, uint8_t *which
 	struct exchange *ex = exchange_of("GET / HTTP/1.1\r\n\r\n");
 	unsigned in = 0;
 
-	chain_add(&c, stage_sample_new(percent, seed));
+	chain_add(&c, stage_sample_new(percent, SAMPLE_BY_REQUEST, seed));
 	for (unsigned i = 0; i < n; i++) {
 		bool keep = chain_head(&c, ex) == VERDICT_KEEP;
 
@@ -156,6 +156,38 @@ static void test_sample(void **state)
 	(void)let_in(50, 2, 1000, c);
 	assert_memory_equal(a, b, sizeof(a));
 	assert_memory_not_equal(a, c, sizeof(a));
+}
+
+/* The same client is always in or always out, and 10% is a subset of 50%. */
+static void test_sample_by_client(void **state)
+{
+	struct chain ten = {0}, fifty = {0};
+	unsigned in_ten = 0, in_fifty = 0;
+
+	(void)state;
+	chain_add(&ten, stage_sample_new(10, SAMPLE_BY_CLIENT, 5));
+	chain_add(&fifty, stage_sample_new(50, SAMPLE_BY_CLIENT, 5));
+	for (unsigned i = 0; i < 10000; i++) {
+		struct exchange *ex = exchange_of("GET / HTTP/1.1\r\n\r\n");
+		bool a, b;
+
+		ex->client = (struct addr){.ip = {10, 0, (uint8_t)(i >> 8), (uint8_t)i},
+					   .port = (uint16_t)i, .len = 4};
+		ex->server = (struct addr){.ip = {10, 1, 0, 1}, .port = 80, .len = 4};
+		a = chain_head(&ten, ex) == VERDICT_KEEP;
+		b = chain_head(&fifty, ex) == VERDICT_KEEP;
+		assert_true(b || !a);
+		assert_true(a == (chain_flow(&ten, &ex->client, &ex->server) == VERDICT_KEEP));
+		ex->client.port++;
+		assert_true(a == (chain_head(&ten, ex) == VERDICT_KEEP));
+		in_ten += a;
+		in_fifty += b;
+		exchange_free(ex);
+	}
+	assert_in_range(in_ten, 850, 1150);
+	assert_in_range(in_fifty, 4750, 5250);
+	chain_done(&ten);
+	chain_done(&fifty);
 }
 
 static void test_sample_text(void **state)
@@ -309,7 +341,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_routes),      cmocka_unit_test(test_routes_wrong),
 		cmocka_unit_test(test_exclude),     cmocka_unit_test(test_sample),
-		cmocka_unit_test(test_sample_text), cmocka_unit_test(test_rewrite),
+		cmocka_unit_test(test_sample_by_client), cmocka_unit_test(test_sample_text),
+		cmocka_unit_test(test_rewrite),
 		cmocka_unit_test(test_rewrite_wrong), cmocka_unit_test(test_host),
 		cmocka_unit_test(test_header_ops),  cmocka_unit_test(test_marker),
 		cmocka_unit_test(test_ledger),

@@ -4,6 +4,7 @@
 #ifndef CAPTURE_CAPTURE_H
 #define CAPTURE_CAPTURE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "core/counters.h"
@@ -15,6 +16,7 @@ struct capture_options {
 	const char *const *interfaces;
 	unsigned n_interfaces;
 	const char *file;
+	bool follow;           /* the file is still being written: at its end, wait for more */
 	const char *bpf;       /* extra filter, libpcap's language; NULL: none */
 	const uint16_t *ports; /* HTTP only there; n_ports 0: anywhere. Borrowed for good */
 	unsigned n_ports;

@@ -31,6 +31,7 @@
 	X(PACKETS, DROP_FRAGMENT, "fragment_refused", "IP fragments that fit no datagram or no budget", PART)     \
 	X(PACKETS, DROP_TCP_SHORT, "tcp_short", "TCP header cut short", PART)                      \
 	X(PACKETS, DROP_TCP_HEADER, "tcp_header", "TCP header with impossible lengths", PART)      \
+	X(PACKETS, PACKETS_UNSAMPLED, "unsampled", "of connections that the sampling leaves out", PART) \
 	X(PACKETS, PACKETS_FLOW_LIMIT, "flow_limit", "of connections over the ceiling", PART)      \
 	X(PACKETS, PACKETS_NOT_HTTP, "not_http", "TCP of connections without HTTP/1", PART)        \
 	X(PACKETS, PACKETS_USED, "used", "of connections that carry HTTP/1", PART)                 \

@@ -23,6 +23,9 @@ enum verdict {
 struct stage;
 struct stage_ops {
 	const char *name;
+	/* A connection was opened by `client`; a stage that leaves it out whole says so here. NULL: nothing
+	 * to say. */
+	enum verdict (*flow)(struct stage *s, const struct addr *client, const struct addr *server);
 	/* The request's head is known, bodies and response are not. May set ex->route and ex->sample.
 	 * NULL: nothing to say. */
 	enum verdict (*head)(struct stage *s, struct exchange *ex);
@@ -44,6 +47,7 @@ void chain_add(struct chain *c, struct stage *s); /* moves; asserts that there i
 void chain_done(struct chain *c);
 
 /* In order, until one does not keep it. */
+enum verdict chain_flow(struct chain *c, const struct addr *client, const struct addr *server);
 enum verdict chain_head(struct chain *c, struct exchange *ex);
 enum verdict chain_whole(struct chain *c, struct exchange *ex);
 
