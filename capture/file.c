@@ -92,8 +92,13 @@ static bool need(struct capture_file *f, size_t n)
 			return false;
 		}
 		if (got <= 0) {
+			int code = Z_OK;
+
 			f->eof = true;
-			if (got < 0)
+			(void)gzerror(f->gz, &code);
+			if (code == Z_BUF_ERROR)
+				f->note = "ends inside its gzip data";
+			else if (got < 0)
 				f->note = "damaged gzip data";
 		} else {
 			f->end += (size_t)got;

@@ -41,7 +41,8 @@ struct capture_source {
 	char *filter; /* text in use */
 	struct compiled compiled[4];
 	unsigned n_compiled;
-	int64_t last_us;
+	int64_t first_us, last_us;
+	int64_t span_us;
 	bool finished;
 };
 
@@ -144,6 +145,12 @@ static int next_file(struct capture_source *s, struct exchange **ret)
 	int rc;
 
 	for (unsigned n = 0; (rc = capture_file_next(s->file, &f)) == 1; n++) {
+		if (!s->first_us)
+			s->first_us = f.ts_us;
+		if (s->span_us && f.ts_us - s->first_us >= s->span_us) {
+			rc = 0;
+			break;
+		}
 		s->last_us = f.ts_us;
 		if (n == TURN)
 			turn_over = true;
@@ -261,7 +268,7 @@ static int build_filter(struct capture_source *s, const struct capture_options *
 		rc = buf_addf(&text, " or port %u", o->ports[i]);
 	if (!rc && ports)
 		rc = buf_add_str(&text, ")");
-	if (!rc && o->bpf)
+	if (!rc && o->bpf && *o->bpf)
 		rc = buf_addf(&text, "%s(%s)", ports ? " and " : "", o->bpf);
 	if (!rc && text.len) {
 		rc = buf_add(&text, "", 1);
@@ -277,7 +284,7 @@ static int check_bpf(const struct capture_options *o, struct err *err)
 	pcap_t *dead;
 	int rc = SC_OK;
 
-	if (!o->bpf)
+	if (!o->bpf || !*o->bpf)
 		return SC_OK;
 	dead = pcap_open_dead(DLT_EN10MB, LIMIT_SNAPLEN);
 	if (!dead)
@@ -358,6 +365,7 @@ int capture_open(const struct capture_options *o, struct counters *counters, str
 		return err_set(err, SC_ENOMEM, "out of memory");
 	s->source.ops = &capture_ops;
 	s->counters = counters;
+	s->span_us = o->span_us;
 	s->engine = engine_new(&eo);
 	if (!s->engine || build_filter(s, o))
 		rc = err_set(err, SC_ENOMEM, "out of memory");

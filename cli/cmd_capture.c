@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* shadow-ctl capture: packets | rules | store. This thread parses; another one writes. Live, a full
  * queue between them drops the newest exchange and counts it; from a file it waits. */
+#include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -53,6 +54,29 @@ static int set_ports(void *to, const char *value, struct err *err)
 	}
 }
 
+/* Twice would leave out one of them in silence. */
+static int set_file(void *to, const char *value, struct err *err)
+{
+	const char **file = to;
+
+	if (*file)
+		return err_set(err, SC_EINVAL, "'%s' and '%s': only one file at a time", *file, value);
+	*file = value;
+	return SC_OK;
+}
+
+static int set_memory(void *to, const char *value, struct err *err)
+{
+	uint64_t v = 0;
+	int rc = opt_size(&v, value, err);
+
+	if (!rc && v < MIB)
+		rc = err_set(err, SC_EINVAL, "'%s': expected 1M or more", value);
+	if (!rc)
+		*(uint64_t *)to = v;
+	return rc;
+}
+
 static int set_snaplen(void *to, const char *value, struct err *err)
 {
 	uint64_t v = 0;
@@ -71,10 +95,10 @@ static const struct opt capture_rows[] = {
 	{"Source", 'i', "interface", "IFACE", "sniff this interface; repeatable ('any': all of them)",
 	 opt_list, AT(interfaces)},
 	{NULL, 'r', "read", "FILE", "read a capture file, pcap or pcapng, also gzip ('-': stdin)",
-	 opt_text, AT(file)},
+	 set_file, AT(file)},
 	{NULL, 0, "follow", NULL, "go on reading as the file grows, until ^C", opt_flag, AT(follow)},
-	{"Sink", 'o', "output", "SINK", "a store (default: shadow.db), or null: to count only", opt_text,
-	 AT(output)},
+	{"Sink", 'o', "output", "SINK", "a store's path (default: shadow.db); 'null:' only counts",
+	 opt_text, AT(output)},
 	{"Limits", 0, "port", "LIST", "only these TCP ports (default: HTTP is recognised on any)",
 	 set_ports, 0},
 	{NULL, 0, "bpf", "EXPR", "only packets that this libpcap filter takes", opt_text, AT(bpf)},
@@ -83,7 +107,7 @@ static const struct opt capture_rows[] = {
 	{NULL, 0, "buffer", "SIZE", "kernel ring of each interface (default: 64M)", opt_size, AT(ring)},
 	{NULL, 0, "max-body", "SIZE", "kept of one body; the rest is counted (default: 1M)", opt_size,
 	 AT(max_body)},
-	{NULL, 0, "memory", "SIZE", "for messages under way (default: 256M)", opt_size, AT(memory)},
+	{NULL, 0, "memory", "SIZE", "for messages under way (default: 256M)", set_memory, AT(memory)},
 	{NULL, 0, "duration", "TIME", "stop after this time, e.g. 30s (of a file: packet time)",
 	 opt_duration, AT(duration)},
 	{NULL, 0, "count", "N", "stop after this many exchanges", opt_count, AT(count)},
@@ -123,8 +147,8 @@ struct job {
 	struct store *store; /* NULL: null: */
 	int64_t capture_id;
 	struct sink *sink;
-	uint64_t kept;
-	int64_t first_us; /* of a file's packets */
+	uint64_t handed; /* to the queue */
+	uint64_t given, put; /* the writer's: taken from it, and of these taken by the sink */
 	int64_t started_us, reported_us;
 	int rc; /* of the writer; read after it was joined */
 	struct err err;
@@ -135,18 +159,26 @@ static void write_one(struct job *j, struct exchange *ex)
 	struct err err;
 	int rc;
 
+	j->given++;
 	if (j->rc) { /* the sink is broken: what still comes is lost, and said to be */
 		exchange_free(ex);
-		count(&j->write_counts, REQUESTS_FAILED);
 		return;
 	}
 	rc = sink_put(j->sink, ex, &err); /* moved */
-	count(&j->write_counts, rc ? REQUESTS_FAILED : REQUESTS_STORED);
 	if (rc) {
 		j->rc = rc;
 		j->err = err;
 		queue_give_up(j->queue);
+	} else {
+		j->put++;
 	}
+}
+
+/* Stored is what is safe: a transaction that fails takes back what was put before. */
+static void count_stored(struct job *j)
+{
+	counter_set(&j->write_counts, REQUESTS_STORED,
+		    j->sink->ops->kept ? j->sink->ops->kept(j->sink) : j->put);
 }
 
 static void write_list(struct job *j, struct node *list)
@@ -180,9 +212,13 @@ static void *writer(void *arg)
 			if (j->rc)
 				queue_give_up(j->queue);
 		}
+		count_stored(j);
 	}
 	if (!j->rc)
 		j->rc = sink_finish(j->sink, clock_us(), &j->err);
+	count_stored(j);
+	count_n(&j->write_counts, REQUESTS_FAILED,
+		j->given - counter_get(&j->write_counts, REQUESTS_STORED));
 	return NULL;
 }
 
@@ -241,7 +277,7 @@ static bool hand_over(struct job *j, struct exchange *ex)
 	enum verdict v;
 	int rc;
 
-	if (j->args->count && j->kept >= j->args->count) {
+	if (j->args->count && j->handed >= j->args->count) {
 		count(&j->parse_counts, REQUESTS_OVER_COUNT);
 		exchange_free(ex);
 		return true;
@@ -254,7 +290,7 @@ static bool hand_over(struct job *j, struct exchange *ex)
 	}
 	rc = queue_push(j->queue, &ex->node, exchange_footprint(ex));
 	if (rc == SC_OK) {
-		j->kept++;
+		j->handed++;
 		return true;
 	}
 	exchange_free(ex);
@@ -262,18 +298,11 @@ static bool hand_over(struct job *j, struct exchange *ex)
 	return rc == SC_EFULL;
 }
 
-static bool time_is_up(struct job *j)
+static bool time_is_up(const struct job *j)
 {
-	int64_t now;
-
-	if (!j->args->duration)
-		return false;
-	if (!j->args->file)
-		return clock_us() - j->started_us >= j->args->duration;
-	now = capture_time(j->source);
-	if (!j->first_us)
-		j->first_us = now;
-	return j->first_us && now - j->first_us >= j->args->duration;
+	/* Of a file it is packet time that counts, and the source knows it. */
+	return j->args->duration && !j->args->file &&
+	       clock_us() - j->started_us >= j->args->duration;
 }
 
 static int parse(struct job *j, struct err *err)
@@ -299,7 +328,7 @@ static int parse(struct job *j, struct err *err)
 		if (queue_given_up(j->queue))
 			return SC_OK;
 		if (!stopped && (stop_wanted() || time_is_up(j) ||
-				 (j->args->count && j->kept >= j->args->count))) {
+				 (j->args->count && j->handed >= j->args->count))) {
 			stopped = true;
 			source_stop(j->source);
 		}
@@ -344,6 +373,7 @@ static int open_source(struct job *j, struct err *err)
 		.n_interfaces = a->interfaces.n,
 		.file = a->file,
 		.follow = a->follow,
+		.span_us = a->file ? a->duration : 0,
 		.bpf = a->bpf,
 		.ports = a->ports,
 		.n_ports = (unsigned)a->n_ports,
@@ -387,6 +417,9 @@ static int check_args(const struct capture_args *a, struct err *err)
 	if (!a->interfaces.n == !a->file)
 		return err_set(err, SC_EINVAL, "capture: expected either -i IFACE or -r FILE (see "
 			       "shadow-ctl capture --help)");
+	if (strcmp(a->output, "-") == 0)
+		return err_set(err, SC_EINVAL, "--output -: a store is a file (expected a path or %s)",
+			       NULL_SINK);
 	if (a->follow && (!a->file || strcmp(a->file, "-") == 0))
 		return err_set(err, SC_EINVAL, "--follow: only for a file (-r FILE)");
 	if (a->interfaces.n > LIMIT_INTERFACES)
@@ -423,14 +456,22 @@ static void explain_silence(const struct job *j)
 	if (counter_get(c, REQUESTS_SEEN))
 		return;
 	if (!packets)
-		say("no packet was seen: is %s right, and does the filter \"%s\" let the traffic through?",
-		    j->args->file ? "the file" : "the interface", capture_filter(j->source));
+		say("no packet was seen: is %s right%s%s?",
+		    j->args->file ? "the file" : "the interface",
+		    *capture_filter(j->source) ? ", and the filter " : "", capture_filter(j->source));
 	else if (!tcp)
 		say("%" PRIu64 " packets, but no TCP that we were asked for: is the port right?", packets);
 	else
 		say("no HTTP/1 request in %" PRIu64 " connections (%" PRIu64 " with TLS, %" PRIu64
 		    " with HTTP/2, %" PRIu64 " whose beginning was not seen)", tcp, tls, h2,
 		    counter_get(c, CONNECTIONS_MIDSTREAM));
+}
+
+static int print_json(const char *json, struct err *err)
+{
+	if (printf("%s\n", json) < 0 || fflush(stdout))
+		return err_set(err, SC_EIO, "standard output: %s", strerror(errno));
+	return SC_OK;
 }
 
 static int save_ledger(struct job *j, struct err *err)
@@ -450,7 +491,7 @@ static int save_ledger(struct job *j, struct err *err)
 	if (rc)
 		rc = err_set(err, rc, "out of memory");
 	if (!rc && j->args->json)
-		printf("%s\n", (const char *)json.data);
+		rc = print_json((const char *)json.data, err);
 	if (!rc && j->store && !j->rc)
 		rc = store_capture_end(j->store, j->capture_id, clock_us(),
 				       (const char *)json.data, err);

@@ -24,7 +24,7 @@ static void help(void)
 	       "  --version  the version\n");
 }
 
-int main(int argc, char **argv)
+static int run(int argc, char **argv)
 {
 	if (argc < 2) {
 		say("expected a command (see shadow-ctl --help)");
@@ -46,4 +46,15 @@ int main(int argc, char **argv)
 	}
 	say("'%s' is no command (see shadow-ctl --help)", argv[1]);
 	return EXIT_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+	int status = run(argc, argv);
+
+	if ((fflush(stdout) || ferror(stdout)) && status == EXIT_DONE) {
+		say("standard output: cannot be written");
+		status = EXIT_FAILED;
+	}
+	return status;
 }

@@ -115,6 +115,8 @@ int db_commit(struct store *st, struct err *err)
 	rc = db_exec(st, "COMMIT", err);
 	if (rc)
 		db_rollback(st);
+	else
+		st->kept += st->rows;
 	st->in_transaction = false;
 	return rc;
 }

@@ -21,6 +21,7 @@ struct store {
 	struct body_table *bodies; /* made by the first writer */
 	bool in_transaction;
 	unsigned rows;    /* written in it */
+	uint64_t kept;    /* rows of all transactions that were committed */
 	int64_t began_us; /* the first tick that saw it; 0: none has */
 };
 

@@ -72,8 +72,11 @@ static int check_file(const char *path, enum store_mode mode, struct err *err)
 		(void)close(fd);
 		return rc;
 	}
+	/* Empty: made beforehand (mktemp, touch), or a start that was killed at once. Its owner alone
+	 * reads what becomes of it. */
+	if (n == 0 && mode == STORE_CREATE)
+		(void)fchmod(fd, 0600);
 	(void)close(fd);
-	/* Empty: made beforehand (mktemp), or a start that was killed at once. */
 	if (n == 0)
 		return mode == STORE_CREATE ? SC_OK
 			: err_set(err, SC_EINVAL, "%s: is empty, not a store", path);

@@ -73,6 +73,7 @@ struct end {
 struct capture_sink {
 	struct sink sink; /* first */
 	struct store *st; /* borrowed */
+	uint64_t kept_before; /* st->kept when this sink began */
 	int64_t capture_id;
 	sqlite3_stmt *insert, *insert_chunks;
 	struct end client, server;
@@ -322,6 +323,13 @@ static int capture_finish(struct sink *s, int64_t now_us, struct err *err)
 	return rc ? rc : schema_index_captures(w->st, err);
 }
 
+static uint64_t capture_kept(const struct sink *s)
+{
+	const struct capture_sink *w = (const struct capture_sink *)s;
+
+	return w->st->kept - w->kept_before;
+}
+
 static void capture_free(struct sink *s)
 {
 	struct capture_sink *w = (struct capture_sink *)s;
@@ -341,6 +349,7 @@ static const struct sink_ops capture_ops = {
 	.put = capture_put,
 	.tick = capture_tick,
 	.finish = capture_finish,
+	.kept = capture_kept,
 	.free = capture_free,
 };
 
@@ -352,6 +361,7 @@ static struct capture_sink *sink_new(struct store *st)
 		return NULL;
 	w->sink.ops = &capture_ops;
 	w->st = st;
+	w->kept_before = st->kept;
 	seen_init(&w->request);
 	seen_init(&w->response);
 	buf_init(&w->request_trailers, JSON_BYTES);

@@ -55,6 +55,15 @@ void wire_segment(struct wire *w, int side, uint32_t seq, uint8_t flags, const v
 		memcpy(f + 54, data, len);
 	frame = (struct frame){w->now_us, DLT_EN10MB, (uint32_t)len + 54, span_of(f, len + 54)};
 	w->now_us += 100;
+	if (w->log) {
+		size_t i = w->log->n++;
+
+		assert_true(i < sizeof(w->log->frames) / sizeof(w->log->frames[0]));
+		assert_true(len + 54 <= sizeof(w->log->frames[i].bytes));
+		memcpy(w->log->frames[i].bytes, f, len + 54);
+		w->log->frames[i].len = len + 54;
+		w->log->frames[i].ts_us = frame.ts_us;
+	}
 	engine_frame(w->engine, &frame);
 }
 
@@ -68,14 +77,18 @@ void wire_connect(struct wire *w, uint16_t client_port)
 	wire_segment(w, 0, w->seq[0], TCP_ACK, NULL, 0);
 }
 
-void wire_open(struct wire *w, struct chain *early, size_t body_max)
+void wire_begin(struct wire *w, struct chain *early, size_t body_max)
 {
 	struct engine_options o = {
 		.body_max = body_max, .memory = 1u << 24, .early = early, .counters = &w->counters};
 
-	memset(w, 0, sizeof(*w));
-	w->now_us = 1000000;
+	*w = (struct wire){.now_us = 1000000};
 	w->engine = engine_new(&o);
+}
+
+void wire_open(struct wire *w, struct chain *early, size_t body_max)
+{
+	wire_begin(w, early, body_max);
 	assert_non_null(w->engine);
 	wire_connect(w, 40000);
 }

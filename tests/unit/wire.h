@@ -5,7 +5,18 @@
 
 #include "engine.h"
 
+/* Frames as they went by, to be fed again: cut, or one at a time. */
+struct wire_log {
+	struct {
+		uint8_t bytes[512];
+		size_t len;
+		int64_t ts_us;
+	} frames[256];
+	size_t n;
+};
+
 struct wire {
+	struct wire_log *log; /* NULL: none; frames longer than its room are not for it */
 	struct engine *engine;
 	struct counters counters;
 	uint32_t seq[2]; /* next of client (0) and server (1) */
@@ -13,8 +24,9 @@ struct wire {
 	int64_t now_us;
 };
 
-/* Opens a connection with its handshake. */
+/* An engine, and a connection with its handshake. */
 void wire_open(struct wire *w, struct chain *early, size_t body_max);
+void wire_begin(struct wire *w, struct chain *early, size_t body_max); /* the engine alone */
 void wire_connect(struct wire *w, uint16_t client_port);
 
 /* side 0 is the client. Advances its sequence number. */

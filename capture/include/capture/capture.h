@@ -17,6 +17,7 @@ struct capture_options {
 	unsigned n_interfaces;
 	const char *file;
 	bool follow;           /* the file is still being written: at its end, wait for more */
+	int64_t span_us;       /* of a file: packets this long after the first end it; 0: never */
 	const char *bpf;       /* extra filter, libpcap's language; NULL: none */
 	const uint16_t *ports; /* HTTP only there; n_ports 0: anywhere. Borrowed for good */
 	unsigned n_ports;

@@ -85,6 +85,8 @@ struct sink_ops {
 	int (*tick)(struct sink *s, int64_t now_us, struct err *err);
 	/* Makes everything durable. Once, before free; free alone abandons what is not committed. */
 	int (*finish)(struct sink *s, int64_t now_us, struct err *err);
+	/* Exchanges that are safe by now, whatever happens next. NULL: all that were put. */
+	uint64_t (*kept)(const struct sink *s);
 	void (*free)(struct sink *s);
 };
 struct sink {
