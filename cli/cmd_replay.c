@@ -568,7 +568,7 @@ static int open_all(struct job *j, const char *path, struct err *err)
 	if (!rc)
 		rc = check_origin(j, err);
 	if (!rc)
-		rc = store_source_new(j->in, 0, &j->source, err);
+		rc = store_source_new(j->in, 0, STORE_REQUESTS, &j->source, err);
 	if (rc)
 		return rc;
 	options = describe(j);

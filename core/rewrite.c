@@ -45,6 +45,8 @@ static enum verdict path_whole(struct stage *st, struct exchange *ex)
 	rc = buf_add(&out, target.p, (size_t)(t.path.p - target.p));
 	if (!rc)
 		rc = rewritten_path(s, t.path, &out);
+	if (!rc && out.len == 0) /* a request line needs a target */
+		rc = buf_add_str(&out, "/");
 	if (!rc && t.query.p)
 		rc = buf_add(&out, t.query.p - 1, t.query.len + 1);
 	if (!rc)

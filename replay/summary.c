@@ -85,7 +85,7 @@ static int requests_text(const struct account *a, struct buf *out)
 	if (!rc && a->held_back)
 		rc = buf_addf(
 			out,
-			"held back    %llu whose method may change the target (see --methods)\n",
+			"held back    %llu whose method is not one to send (see --methods)\n",
 			(unsigned long long)a->held_back);
 	for (int i = 0; i < SKIPS && !rc; i++) {
 		if (a->skipped[i])

@@ -38,6 +38,8 @@ static const char *what_is_wrong(CURLU *u, const char *url, struct parts *p)
 		return "it is no URL";
 	if (strcmp(p->scheme, "http") != 0 && strcmp(p->scheme, "https") != 0)
 		return "the scheme is neither http nor https";
+	if (strtoul(p->port, NULL, 10) == 0)
+		return "there is no port 0";
 	if (strcmp(p->path, "/") != 0)
 		return "it has a path (to change paths: --rewrite FROM=TO)";
 	if (!curl_url_get(u, CURLUPART_QUERY, &p->query, 0) ||
@@ -88,16 +90,23 @@ int target_parse(const char *url, struct target_url *ret, struct err *err)
 	return SC_OK;
 }
 
-/* RFC 4291, 2.5.5.2: ::ffff:0:0/96 is IPv4 in IPv6 clothes. */
+/* RFC 4291, 2.5.5.2: ::ffff:0:0/96 is IPv4 in IPv6 clothes. And who connects to the unspecified
+ * address reaches this host's loopback. */
 static struct addr plain(const struct addr *a)
 {
 	static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+	static const uint8_t none[16];
 	struct addr p = *a;
 
 	if (a->len == 16 && memcmp(a->ip, mapped, sizeof(mapped)) == 0) {
 		memset(p.ip, 0, sizeof(p.ip));
 		memcpy(p.ip, a->ip + sizeof(mapped), 4);
 		p.len = 4;
+	}
+	if (p.len && memcmp(p.ip, none, p.len) == 0) {
+		if (p.len == 4)
+			p.ip[0] = 127;
+		p.ip[p.len - 1] = 1;
 	}
 	return p;
 }

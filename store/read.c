@@ -21,6 +21,7 @@ struct route {
 struct store_source {
 	struct source source; /* first */
 	struct store *st;     /* borrowed */
+	enum store_parts parts;
 	sqlite3_stmt *order, *row;
 	int64_t at_ts, at_id; /* of the exchange given last */
 	unsigned in_batch;
@@ -67,15 +68,21 @@ enum column {
 	CHUNKS,
 };
 
-static const char row_sql[] =
-	"SELECT e.id, e.capture_id, e.ts_us, e.connection, e.position, e.client, e.client_port,"
-	" e.server, e.server_port, e.method, e.scheme, e.path, e.query, e.version,"
-	" e.request_headers, e.request_size, e.status, e.response_headers, e.response_size,"
-	" e.ttfb_us, e.duration_us, e.route, e.state, e.request_raw, e.request_trailers,"
-	" e.response_trailers, e.sample, q.data, r.data, c.sizes"
-	" FROM exchange e LEFT JOIN body q ON q.id = e.request_body"
-	" LEFT JOIN body r ON r.id = e.response_body"
-	" LEFT JOIN request_chunks c ON c.exchange_id = e.id WHERE e.id = ?1";
+#define ROW_SQL(status, headers, size, trailers, data, join)                                       \
+	"SELECT e.id, e.capture_id, e.ts_us, e.connection, e.position, e.client, e.client_port,"   \
+	" e.server, e.server_port, e.method, e.scheme, e.path, e.query, e.version,"                \
+	" e.request_headers, e.request_size, " status ", " headers ", " size                       \
+	", e.ttfb_us, e.duration_us, e.route, e.state, e.request_raw, e.request_trailers, "        \
+	trailers ", e.sample, q.data, " data ", c.sizes"                                           \
+	" FROM exchange e LEFT JOIN body q ON q.id = e.request_body" join                          \
+	" LEFT JOIN request_chunks c ON c.exchange_id = e.id WHERE e.id = ?1"
+
+static const char *const row_sql[] = {
+	[STORE_EXCHANGES] = ROW_SQL("e.status", "e.response_headers", "e.response_size",
+				    "e.response_trailers", "r.data",
+				    " LEFT JOIN body r ON r.id = e.response_body"),
+	[STORE_REQUESTS] = ROW_SQL("NULL", "NULL", "NULL", "NULL", "NULL", ""),
+};
 
 #define ORDER_SQL(also)                                                                            \
 	"SELECT id, ts_us FROM exchange WHERE (ts_us, id) > (?1, ?2) AND id <= ?3" also           \
@@ -608,7 +615,7 @@ static int source_prepare(struct store_source *r, int64_t capture_id, struct err
 		rc = db_prepare(st, capture_id ? ORDER_SQL(" AND capture_id = ?4") : ORDER_SQL(""),
 				&r->order, err);
 	if (!rc)
-		rc = db_prepare(st, row_sql, &r->row, err);
+		rc = db_prepare(st, row_sql[r->parts], &r->row, err);
 	if (rc)
 		return rc;
 	if (sqlite3_bind_int64(r->order, 3, last) ||
@@ -619,7 +626,8 @@ static int source_prepare(struct store_source *r, int64_t capture_id, struct err
 	return SC_OK;
 }
 
-int store_source_new(struct store *st, int64_t capture_id, struct source **ret, struct err *err)
+int store_source_new(struct store *st, int64_t capture_id, enum store_parts parts,
+		     struct source **ret, struct err *err)
 {
 	struct store_source *r = calloc(1, sizeof(*r));
 	int rc;
@@ -628,6 +636,7 @@ int store_source_new(struct store *st, int64_t capture_id, struct source **ret, 
 		return err_set(err, SC_ENOMEM, "%s: no memory", st->path);
 	r->source.ops = &source_ops;
 	r->st = st;
+	r->parts = parts;
 	r->at_ts = r->at_id = INT64_MIN;
 	buf_init(&r->unescaped, 6u * LIMIT_HEAD_BYTES + 16u * LIMIT_FIELDS);
 	rc = source_prepare(r, capture_id, err);

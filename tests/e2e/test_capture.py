@@ -447,6 +447,10 @@ def test_a_full_disk_is_said_once_and_harms_nothing(small_disk, tmp_path):
     assert integrity(store) == "ok"
     rows = select(store, "select path from exchange order by id")
     assert [r[0] for r in rows] == [f"/{i}" for i in range(len(rows))]
+    account = next(line for line in done.err_lines if line.startswith("requests"))
+    counts = {name: int(n) for n, name in re.findall(r"(\d+) (\w+)", account)}
+    assert counts["seen"] == 300 == counts.get("stored", 0) + counts["sink_failed"]
+    assert counts.get("stored", 0) == len(rows)
     run("query", store, "select count(*) from exchange")
 
 

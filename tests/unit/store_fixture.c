@@ -180,7 +180,7 @@ struct source *begin_source(struct store *st, int64_t capture_id)
 	struct err err = {""};
 	struct source *source = NULL;
 
-	if (store_source_new(st, capture_id, &source, &err))
+	if (store_source_new(st, capture_id, STORE_EXCHANGES, &source, &err))
 		fail_msg("%s", err.text);
 	return source;
 }

@@ -234,6 +234,7 @@ static void test_rewrite(void **state)
 		{"/httpbin/=/", "GET /httpbin/headers?a=/httpbin/ HTTP/1.1\r\n\r\n",
 		 "GET /headers?a=/httpbin/ HTTP/1.1\r\n\r\n"},
 		{"/a=", "GET /ab HTTP/1.1\r\n\r\n", "GET b HTTP/1.1\r\n\r\n"},
+		{"/a=", "GET /a?q HTTP/1.1\r\n\r\n", "GET /?q HTTP/1.1\r\n\r\n"},
 		{"/a=/b", "GET /c HTTP/1.1\r\n\r\n", "GET /c HTTP/1.1\r\n\r\n"},
 		{"/a=/b", "GET http://h/a?q HTTP/1.1\r\n\r\n", "GET http://h/b?q HTTP/1.1\r\n\r\n"},
 		{"~/v1/(.*)=/v2/\\1", "GET /v1/x?y HTTP/1.1\r\n\r\n", "GET /v2/x?y HTTP/1.1\r\n\r\n"},

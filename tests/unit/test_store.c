@@ -391,7 +391,7 @@ static void test_reopened_and_ordered(void **state)
 	exchange_free(read_one(source));
 	assert_null(read_one(source));
 	source_free(source);
-	assert_int_equal(store_source_new(st, 99, &source, &err), SC_EINVAL);
+	assert_int_equal(store_source_new(st, 99, STORE_EXCHANGES, &source, &err), SC_EINVAL);
 	assert_rows_of(
 		st, "SELECT id, started_at, ended_at, source, options, ledger FROM capture",
 		"1|2026-09-21T14:13:20.123456Z|~|lo|{\"port\": 80}|{\"a\": 1}\n"

@@ -31,9 +31,13 @@ int store_capture_new(struct store *st, int64_t started_us, const char *source,
 int store_capture_end(struct store *st, int64_t id, int64_t ended_us, const char *ledger,
 		      struct err *err);
 
+/* Who only sends requests again need not read the responses: then ex->response is NULL. */
+enum store_parts { STORE_EXCHANGES, STORE_REQUESTS };
+
 /* Exchanges in the order of ts_us, then id. capture_id 0: of all captures. Streams: memory does not
  * grow with the store. `st` is borrowed. ex->route is interned in the source. */
-int store_source_new(struct store *st, int64_t capture_id, struct source **ret, struct err *err);
+int store_source_new(struct store *st, int64_t capture_id, enum store_parts parts,
+		     struct source **ret, struct err *err);
 
 /* How much of each answer a replay keeps (--save). */
 enum save_mode { SAVE_NONE, SAVE_STATUS, SAVE_FULL };
