@@ -129,17 +129,17 @@ static void keep_row(struct batch *b, sqlite3_stmt *q)
 
 static int bind(const struct batch *b, sqlite3_stmt *q, int at, const struct value *v)
 {
-	const char *p = b->arena + (v->type == SQLITE_NULL ? 0 : v->bytes.at);
-
 	switch (v->type) {
 	case SQLITE_INTEGER:
 		return sqlite3_bind_int64(q, at, v->integer);
 	case SQLITE_FLOAT:
 		return sqlite3_bind_double(q, at, v->real);
 	case SQLITE_TEXT:
-		return sqlite3_bind_text(q, at, p, v->bytes.len, SQLITE_STATIC);
+		return sqlite3_bind_text(q, at, b->arena + v->bytes.at, v->bytes.len,
+					 SQLITE_STATIC);
 	case SQLITE_BLOB:
-		return sqlite3_bind_blob(q, at, p, v->bytes.len, SQLITE_STATIC);
+		return sqlite3_bind_blob(q, at, b->arena + v->bytes.at, v->bytes.len,
+					 SQLITE_STATIC);
 	default:
 		return sqlite3_bind_null(q, at);
 	}

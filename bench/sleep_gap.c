@@ -2,7 +2,9 @@
 /* Paces as most replay tools do: sends, sleeps the gap to the next request, sends. So each error is
  * added to all before it. Answers are read and thrown away; what cannot be read at once waits.
  *
- *     sleep_gap PORT RATE REQUESTS [CONNECTIONS]          lateness of each send in us, a line each */
+ *     sleep_gap PORT RATE REQUESTS [CONNECTIONS]
+ *
+ * Prints how late each send was, in microseconds, a line each. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>

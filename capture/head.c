@@ -223,6 +223,8 @@ int head_parse(struct head_scratch *hs, struct span bytes, bool request, size_t 
 	/* llhttp ends a head at a bare CR too, which nobody else does. */
 	if (len < 2 || bytes.p[len - 1] != '\n')
 		return lenient(bytes, request, body_max, ret, ret_len);
+	if (!request && hs->parser.status_code == 0)
+		return SC_EPROTO; /* 000 is what a request has */
 	tidy_fields(hs);
 	rc = message_new(bytes.p, (uint32_t)len, hs->fields, hs->n, body_max, &m);
 	if (rc)

@@ -465,6 +465,13 @@ static size_t feed_search(struct http *h, struct http_shared *sh, struct span s)
 	return n;
 }
 
+/* The byte that came last is not always the last one: an early segment waits for the one before. */
+static void note_time(struct http *h, int64_t ts_us)
+{
+	if (ts_us > h->last_us)
+		h->last_us = ts_us;
+}
+
 static void feed(struct http *h, struct http_shared *sh, const struct chunk *c, int64_t peer,
 		 void *arg)
 {
@@ -483,13 +490,13 @@ static void feed(struct http *h, struct http_shared *sh, const struct chunk *c, 
 			used = feed_search(h, sh, s);
 			break;
 		case HTTP_HEAD:
-			h->last_us = c->ts_us;
+			note_time(h, c->ts_us);
 			used = feed_stash(h, sh, s, arg);
 			break;
 		case HTTP_FIXED:
 		case HTTP_CHUNKED:
 		case HTTP_TO_END:
-			h->last_us = c->ts_us;
+			note_time(h, c->ts_us);
 			used = feed_body(h, sh, s, arg);
 			break;
 		case HTTP_OPAQUE:

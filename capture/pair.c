@@ -76,6 +76,12 @@ static void set_state(struct exchange *ex, bool lost)
 		ex->state = EXCHANGE_COMPLETE;
 }
 
+/* A tap may show an answer before its question, and clocks are set back: no time is negative. */
+static int64_t elapsed(int64_t from_us, int64_t to_us)
+{
+	return to_us > from_us ? to_us - from_us : 0;
+}
+
 static void emit(struct pair_shared *sh, struct transaction *t)
 {
 	struct exchange *ex = t->ex;
@@ -84,8 +90,8 @@ static void emit(struct pair_shared *sh, struct transaction *t)
 		sh->http.held -= ex->request->body.len;
 		if (ex->response) {
 			sh->http.held -= ex->response->body.len;
-			ex->ttfb_us = ex->response->first_us - ex->ts_us;
-			ex->duration_us = ex->response->last_us - ex->ts_us;
+			ex->ttfb_us = elapsed(ex->ts_us, ex->response->first_us);
+			ex->duration_us = elapsed(ex->ts_us, ex->response->last_us);
 		}
 		set_state(ex, t->lost);
 		sh->emit(sh->emit_arg, ex);

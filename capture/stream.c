@@ -8,6 +8,10 @@
 
 #include "core/limits.h"
 
+/* The largest window (RFC 7323, 2.3). What lies further on was made up, and sequence numbers that are
+ * further apart than twice that have no order. */
+#define WINDOW_MAX (1u << 30)
+
 struct pending {
 	struct pending *next;
 	uint32_t seq;
@@ -75,8 +79,20 @@ void stream_sync(struct stream *s, uint32_t seq)
 	s->next_seq = seq;
 }
 
+/* Whether what is queued comes after seq, within a window. */
+static bool is_before_queue(const struct stream *s, uint32_t seq)
+{
+	for (const struct pending *p = s->queue; p; p = p->next) {
+		if (seq_diff(p->seq, seq) <= 0 || p->seq + p->len - seq > WINDOW_MAX)
+			return false;
+	}
+	return true;
+}
+
 void stream_restart(struct stream *s, uint32_t seq)
 {
+	if (!is_before_queue(s, seq))
+		return; /* data that came early tells of another beginning */
 	s->fin_seen = s->ended = false;
 	stream_sync(s, seq);
 }
@@ -241,7 +257,7 @@ void stream_add(struct stream *s, struct stream_shared *sh, const struct stream_
 	struct stream_segment seg = *in;
 	uint32_t len = (uint32_t)seg.payload.len + seg.missing;
 
-	if (len == 0)
+	if (len == 0 || len > WINDOW_MAX)
 		return;
 	if (!s->synced)
 		stream_sync(s, seg.seq);
@@ -253,7 +269,10 @@ void stream_add(struct stream *s, struct stream_shared *sh, const struct stream_
 			return;
 		}
 		trim_front(s, sh, &seg);
+		len = (uint32_t)seg.payload.len + seg.missing;
 	}
+	if (seg.seq + len - s->next_seq > WINDOW_MAX)
+		return;
 	if (s->fin_seen && seq_diff(seg.seq, s->fin_seq) >= 0)
 		return; /* nothing can follow a FIN */
 	if (seg.seq == s->next_seq && !s->queue) {

@@ -102,6 +102,10 @@ int regex_replace(const struct regex *re, struct span subject, struct span to, s
 
 		if (end < start)
 			break; /* \K in a lookahead; nothing sensible to replace */
+		if (end == start && start == at && n > 0) {
+			from = end + 1; /* nothing, right behind a match: part of it, as in sed */
+			continue;
+		}
 		rc = buf_add(out, subject.p + at, start - at);
 		if (!rc)
 			rc = add_replacement(re, subject, to, out);

@@ -82,8 +82,9 @@ static bool has_space(const char *s)
 
 int stage_rewrite_new(const char *rule, struct stage **ret, struct err *err)
 {
-	const char *eq = strrchr(rule, '=');
 	bool is_regex = rule[0] == '~';
+	/* A path seldom holds a =, what replaces a match seldom does. */
+	const char *eq = is_regex ? strrchr(rule, '=') : strchr(rule, '=');
 	struct path_rewrite *s;
 	int rc = SC_OK;
 

@@ -238,6 +238,8 @@ static void test_rewrite(void **state)
 		{"/a=/b", "GET /c HTTP/1.1\r\n\r\n", "GET /c HTTP/1.1\r\n\r\n"},
 		{"/a=/b", "GET http://h/a?q HTTP/1.1\r\n\r\n", "GET http://h/b?q HTTP/1.1\r\n\r\n"},
 		{"~/v1/(.*)=/v2/\\1", "GET /v1/x?y HTTP/1.1\r\n\r\n", "GET /v2/x?y HTTP/1.1\r\n\r\n"},
+		{"~.*=/x", "GET /a/b HTTP/1.1\r\n\r\n", "GET /x HTTP/1.1\r\n\r\n"},
+		{"/k=/a?x=1", "GET /k HTTP/1.1\r\n\r\n", "GET /a?x=1 HTTP/1.1\r\n\r\n"},
 		{"~[0-9]+=N", "GET /1/22/x HTTP/1.1\r\n\r\n", "GET /N/N/x HTTP/1.1\r\n\r\n"},
 	};
 
