@@ -4,6 +4,8 @@
  * cannot be told of a hole in the data. */
 #include "chunked.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,18 +24,22 @@ struct chunked {
 	enum chunk_state state;
 	uint64_t left; /* of the chunk under way; while in CHUNK_SIZE, the size so far */
 	bool digits;
-	uint32_t *sizes;
-	uint32_t n_sizes, cap_sizes;
+	bool keep_lines;
+	struct buf lines; /* of the sizes, with their ends */
+	uint64_t total;   /* data bytes announced so far */
 	struct buf trailer; /* as on the wire */
 	size_t line;        /* where its last line begins: at the end, the blank one */
 };
 
-struct chunked *chunked_new(void)
+struct chunked *chunked_new(bool keep_lines)
 {
 	struct chunked *c = calloc(1, sizeof(*c));
 
-	if (c)
-		buf_init(&c->trailer, LIMIT_TRAILER_BYTES);
+	if (!c)
+		return NULL;
+	c->keep_lines = keep_lines;
+	buf_init(&c->lines, LIMIT_CHUNK_LINES);
+	buf_init(&c->trailer, LIMIT_TRAILER_BYTES);
 	return c;
 }
 
@@ -41,7 +47,7 @@ void chunked_free(struct chunked *c)
 {
 	if (!c)
 		return;
-	free(c->sizes);
+	buf_done(&c->lines);
 	buf_done(&c->trailer);
 	free(c);
 }
@@ -72,27 +78,18 @@ static bool size_byte(struct chunked *c, uint8_t byte)
 	return byte == '\r' || byte == '\n' || byte == ';' || byte == ' ' || byte == '\t';
 }
 
-static void note_size(struct chunked *c)
+static void keep_line_byte(struct chunked *c, uint8_t byte)
 {
-	if (c->left > UINT32_MAX || c->n_sizes >= LIMIT_CHUNKS)
-		return;
-	if (c->n_sizes == c->cap_sizes) {
-		uint32_t cap = c->cap_sizes ? c->cap_sizes * 2 : 4;
-		uint32_t *sizes = realloc(c->sizes, cap * sizeof(*sizes));
-
-		if (!sizes)
-			return;
-		c->sizes = sizes;
-		c->cap_sizes = cap;
+	if (c->keep_lines && buf_add(&c->lines, &byte, 1)) {
+		c->keep_lines = false; /* over the ceiling: a replay sends it as one chunk */
+		buf_clear(&c->lines);
 	}
-	c->sizes[c->n_sizes++] = (uint32_t)c->left;
 }
 
 static void line_over(struct chunked *c)
 {
 	c->state = c->left ? CHUNK_DATA : CHUNK_TRAILER;
-	if (c->left)
-		note_size(c);
+	c->total += c->left;
 }
 
 static void next_chunk(struct chunked *c)
@@ -125,6 +122,8 @@ static bool trailer_byte(struct chunked *c, uint8_t byte)
 /* A byte outside of the data. */
 static enum chunked_result frame_byte(struct chunked *c, uint8_t byte)
 {
+	if (c->state == CHUNK_SIZE || c->state == CHUNK_LINE)
+		keep_line_byte(c, byte);
 	switch (c->state) {
 	case CHUNK_SIZE:
 		if (!size_byte(c, byte))
@@ -221,14 +220,42 @@ static void describe_trailer(const struct chunked *c, struct message *m)
 	buf_done(&head);
 }
 
-void chunked_describe(struct chunked *c, struct message *m, bool sizes)
+/* Whether a replay makes the same lines by itself: one chunk, or none. */
+static bool plain_lines(const struct chunked *c)
 {
-	if (sizes && c->n_sizes > 1) {
-		m->chunks = c->sizes;
-		m->n_chunks = c->n_sizes;
-		c->sizes = NULL; /* moved */
-		c->n_sizes = 0;
+	char lines[40];
+	int n = c->total ? snprintf(lines, sizeof(lines), "%" PRIx64 "\r\n0\r\n", c->total)
+			 : snprintf(lines, sizeof(lines), "0\r\n");
+
+	return span_eq(buf_span(&c->lines), span_of(lines, (size_t)n));
+}
+
+/* "Name: value" and CRLF each. */
+static bool plain_trailer(const struct message *m)
+{
+	uint32_t at = 0;
+
+	for (uint32_t i = 0; i < m->n_trailer_fields; i++) {
+		const struct field *f = &m->trailer_fields[i];
+
+		if (f->name.off != at || f->value.len == 0 ||
+		    f->value.off != at + f->name.len + 2 || m->trailer[f->value.off - 1] != ' ' ||
+		    m->trailer[f->value.off - 2] != ':')
+			return false;
+		at = f->value.off + f->value.len + 2;
+		if (at > m->trailer_len || memcmp(m->trailer + at - 2, "\r\n", 2) != 0)
+			return false;
 	}
+	return at == m->trailer_len;
+}
+
+void chunked_describe(struct chunked *c, struct message *m)
+{
 	if (c->line)
 		describe_trailer(c, m);
+	if (!c->keep_lines || (plain_lines(c) && plain_trailer(m)))
+		return;
+	if (buf_add_span(&m->chunk_lines, buf_span(&c->lines)) ||
+	    buf_add(&m->chunk_lines, c->trailer.data, c->line))
+		buf_clear(&m->chunk_lines);
 }

@@ -11,7 +11,8 @@
 #include "core/span.h"
 
 struct chunked;
-struct chunked *chunked_new(void); /* NULL: no memory */
+/* keep_lines: remember what frames the data. NULL: no memory. */
+struct chunked *chunked_new(bool keep_lines);
 void chunked_free(struct chunked *c);
 
 /* What feeding did. */
@@ -25,7 +26,7 @@ enum chunked_result chunked_feed(struct chunked *c, struct span bytes,
 /* Passes over a gap. False when it is not all inside one chunk's data: then the framing is lost. */
 bool chunked_skip(struct chunked *c, uint64_t len);
 
-/* Moves the trailers to the message, and with `sizes` the chunk sizes when there was more than one. */
-void chunked_describe(struct chunked *c, struct message *m, bool sizes);
+/* Gives the message its trailers, and its chunk_lines where they were kept and are not the plainest. */
+void chunked_describe(struct chunked *c, struct message *m);
 
 #endif

@@ -156,14 +156,12 @@ static struct datagram **begin(struct fragments *fs, const struct fragment *f, i
 	return &fs->list;
 }
 
-enum fragment_result fragments_add(struct fragments *fs, const struct fragment *f, int64_t ts_us,
-				   struct span *ret)
+static enum fragment_result add(struct fragments *fs, const struct fragment *f, int64_t ts_us,
+				struct span *ret)
 {
 	struct datagram **at, *d;
 	uint64_t end = (uint64_t)f->offset + f->payload.len;
 
-	datagram_free(fs->whole);
-	fs->whole = NULL;
 	if (end > DATAGRAM_MAX || f->payload.len == 0)
 		return FRAGMENT_REFUSED;
 	expire(fs, ts_us);
@@ -184,4 +182,17 @@ enum fragment_result fragments_add(struct fragments *fs, const struct fragment *
 	fs->whole = d;
 	*ret = span_of(d->data, d->total);
 	return FRAGMENT_WHOLE;
+}
+
+enum fragment_result fragments_add(struct fragments *fs, const struct fragment *f, int64_t ts_us,
+				   struct span *ret)
+{
+	struct datagram *last = fs->whole;
+	enum fragment_result result;
+
+	/* A tunnel inside the last datagram may be in fragments too: f lies in it then. */
+	fs->whole = NULL;
+	result = add(fs, f, ts_us, ret);
+	datagram_free(last);
+	return result;
 }

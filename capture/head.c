@@ -8,6 +8,9 @@
 
 #include "core/limits.h"
 
+/* Behind the status code of a status line (RFC 9112, 4). */
+#define STATUS_END 12u
+
 struct head_scratch {
 	llhttp_t parser; /* data points here */
 	const uint8_t *base;
@@ -200,6 +203,16 @@ static bool start_line_has_cr(struct span head)
 	return cr && cr + 1 != nl;
 }
 
+/* "HTTP/1.1 200" and no digit more. llhttp takes fewer, and none at all. */
+static bool has_status(struct span head)
+{
+	for (size_t i = STATUS_END - 3; i <= STATUS_END; i++) {
+		if (i >= head.len || (head.p[i] >= '0' && head.p[i] <= '9') != (i < STATUS_END))
+			return false;
+	}
+	return memcmp(head.p + STATUS_END - 3, "000", 3) != 0; /* 0 is what a request has */
+}
+
 int head_parse(struct head_scratch *hs, struct span bytes, bool request, size_t body_max,
 	       struct message **ret, size_t *ret_len)
 {
@@ -223,8 +236,8 @@ int head_parse(struct head_scratch *hs, struct span bytes, bool request, size_t 
 	/* llhttp ends a head at a bare CR too, which nobody else does. */
 	if (len < 2 || bytes.p[len - 1] != '\n')
 		return lenient(bytes, request, body_max, ret, ret_len);
-	if (!request && hs->parser.status_code == 0)
-		return SC_EPROTO; /* 000 is what a request has */
+	if (!request && !has_status(span_of(bytes.p, len)))
+		return lenient(bytes, request, body_max, ret, ret_len);
 	tidy_fields(hs);
 	rc = message_new(bytes.p, (uint32_t)len, hs->fields, hs->n, body_max, &m);
 	if (rc)
@@ -236,7 +249,7 @@ int head_parse(struct head_scratch *hs, struct span bytes, bool request, size_t 
 	m->major = hs->parser.http_major;
 	m->minor = hs->parser.http_minor;
 	if (!request && m->reason.len == 0)
-		m->reason.off = 13;
+		m->reason.off = STATUS_END + (m->head[STATUS_END] == ' ');
 	*ret = m;
 	*ret_len = len;
 	return SC_OK;

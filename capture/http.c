@@ -187,7 +187,7 @@ static void lost(struct http *h)
 static void complete(struct http *h, struct http_shared *sh, void *arg)
 {
 	if (h->state == HTTP_CHUNKED && h->chunked && h->message && !h->cut)
-		chunked_describe(h->chunked, h->message, h->role == HTTP_REQUESTS);
+		chunked_describe(h->chunked, h->message);
 	chunked_free(h->chunked);
 	h->chunked = NULL;
 	if (h->state != HTTP_OPAQUE)
@@ -231,7 +231,7 @@ static void begin_body(struct http *h, struct http_shared *sh, struct message *m
 		h->state = HTTP_FIXED;
 		break;
 	case FRAMING_CHUNKED:
-		h->chunked = chunked_new();
+		h->chunked = chunked_new(h->role == HTTP_REQUESTS && h->message);
 		h->state = HTTP_CHUNKED;
 		if (!h->chunked) {
 			cut_short(h, sh, arg);

@@ -36,6 +36,7 @@ static struct message *message_alloc(const uint8_t *head, uint32_t head_len, uin
 	m->fields = inline_fields(m);
 	memcpy(m->head, head, head_len);
 	buf_init(&m->body, body_max);
+	buf_init(&m->chunk_lines, LIMIT_CHUNK_LINES + LIMIT_TRAILER_BYTES);
 	return m;
 }
 
@@ -63,7 +64,7 @@ void message_free(struct message *m)
 		free(m->fields);
 	}
 	buf_done(&m->body);
-	free(m->chunks);
+	buf_done(&m->chunk_lines);
 	free(m->trailer);
 	free(m->trailer_fields);
 	free(m);
@@ -72,7 +73,7 @@ void message_free(struct message *m)
 size_t message_footprint(const struct message *m)
 {
 	return sizeof(*m) + m->head_len + m->n_fields * sizeof(*m->fields) + m->body.cap +
-	       m->n_chunks * sizeof(*m->chunks) + m->trailer_len +
+	       m->chunk_lines.cap + m->trailer_len +
 	       m->n_trailer_fields * sizeof(*m->trailer_fields);
 }
 
@@ -161,7 +162,12 @@ static uint32_t blank_line(const struct message *m)
 
 static uint32_t field_end(const struct message *m, uint32_t i)
 {
-	return i + 1 < m->n_fields ? m->fields[i + 1].name.off : blank_line(m);
+	uint32_t blank = blank_line(m);
+
+	if (i + 1 < m->n_fields)
+		return m->fields[i + 1].name.off;
+	/* A head that is not whole, as a damaged store may have one. */
+	return blank > m->fields[i].name.off ? blank : m->head_len;
 }
 
 int message_set_target(struct message *m, struct span target)

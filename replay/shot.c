@@ -4,6 +4,7 @@
 #include "replay/shot.h"
 
 #include <assert.h>
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -106,6 +107,8 @@ static bool length_agrees(const struct message *m)
 
 static enum skip judge(const struct message *m)
 {
+	if (m->major == 0)
+		return SKIP_SIMPLE;
 	if (method_is(m, "CONNECT"))
 		return SKIP_CONNECT;
 	if (field_has(m, "Connection", "upgrade") && message_find(m, "Upgrade", 0) >= 0)
@@ -155,24 +158,79 @@ static uint8_t *put_chunk(uint8_t *to, const uint8_t *data, uint32_t len)
 	return put_str(to, "\r\n");
 }
 
-/* The recorded sizes, as far as they fit the body (a stage may have changed it); what they leave
- * goes out as one chunk. Each piece has to fit the 32 bits of a recorded size. */
-static uint32_t chunk_len(const struct message *m, uint32_t i, size_t left)
+/* The size a recorded chunk-size line says. */
+static uint64_t line_size(struct span line)
 {
-	size_t len = left;
+	uint64_t size = 0;
+	size_t i = 0;
 
-	if (i < m->n_chunks && m->chunks && m->chunks[i] < left && m->chunks[i] > 0)
-		len = m->chunks[i];
-	return len > UINT32_MAX ? UINT32_MAX : (uint32_t)len;
+	while (i < line.len && (line.p[i] == ' ' || line.p[i] == '\t'))
+		i++;
+	for (; i < line.len && isxdigit(line.p[i]) && !(size >> 59); i++) {
+		uint8_t c = line.p[i] | 0x20;
+
+		size = size << 4 | (uint64_t)(c >= 'a' ? c - 'a' + 10 : c - '0');
+	}
+	return size;
+}
+
+/* The next line with its end; empty when there is none. */
+static struct span next_line(struct span *rest)
+{
+	const uint8_t *nl = memchr(rest->p, '\n', rest->len);
+	struct span line = span_of(rest->p, nl ? (size_t)(nl + 1 - rest->p) : 0);
+
+	rest->p += line.len;
+	rest->len -= line.len;
+	return line;
+}
+
+/* Whether the recorded lines frame this body: a stage may have changed it. */
+static bool lines_fit(const struct message *m)
+{
+	struct span rest = buf_span(&m->chunk_lines);
+	uint64_t total = 0, size;
+
+	if (!rest.len)
+		return false;
+	do {
+		struct span line = next_line(&rest);
+
+		if (!line.len)
+			return false;
+		size = line_size(line);
+		total += size;
+	} while (size && total <= m->body.len);
+	return size == 0 && total == m->body.len;
+}
+
+static uint8_t *put_recorded_chunks(uint8_t *to, const struct message *m)
+{
+	struct span rest = buf_span(&m->chunk_lines);
+	size_t at = 0;
+
+	for (;;) {
+		struct span line = next_line(&rest);
+		size_t size = (size_t)line_size(line);
+
+		to = put(to, line.p, line.len);
+		if (size == 0)
+			break;
+		to = put(to, m->body.data + at, size);
+		to = put_str(to, "\r\n");
+		at += size;
+	}
+	return put(to, rest.p, rest.len); /* the trailer section */
 }
 
 /* RFC 9112, 7.1:  chunked-body = *chunk last-chunk trailer-section CRLF */
 static uint8_t *put_chunked(uint8_t *to, const struct message *m)
 {
-	size_t at = 0;
-
-	for (uint32_t i = 0; at < m->body.len; i++) {
-		uint32_t len = chunk_len(m, i, m->body.len - at);
+	if (lines_fit(m))
+		return put_str(put_recorded_chunks(to, m), "\r\n");
+	for (size_t at = 0; at < m->body.len;) {
+		size_t left = m->body.len - at;
+		uint32_t len = left > UINT32_MAX ? UINT32_MAX : (uint32_t)left;
 
 		to = put_chunk(to, m->body.data + at, len);
 		at += len;
@@ -184,11 +242,13 @@ static uint8_t *put_chunked(uint8_t *to, const struct message *m)
 
 static size_t body_room(const struct message *m, bool chunked)
 {
-	size_t chunks = (size_t)m->n_chunks + 1 + m->body.len / UINT32_MAX;
+	size_t chunks = 1 + m->body.len / UINT32_MAX;
 
 	if (!chunked)
 		return m->body.len;
-	return m->body.len + chunks * CHUNK_LINE + m->trailer_len + strlen("0\r\n\r\n");
+	/* A recorded line is at least two bytes long, and two follow its chunk. */
+	return m->body.len + chunks * CHUNK_LINE + m->trailer_len + 2 * m->chunk_lines.len +
+	       strlen("0\r\n\r\n");
 }
 
 /* The head up to its blank line, without any marker of an earlier replay. */

@@ -73,7 +73,7 @@ enum column {
 	" e.server, e.server_port, e.method, e.scheme, e.path, e.query, e.version,"                \
 	" e.request_headers, e.request_size, " status ", " headers ", " size                       \
 	", e.ttfb_us, e.duration_us, e.route, e.state, e.request_raw, e.request_trailers, "        \
-	trailers ", e.sample, q.data, " data ", c.sizes"                                           \
+	trailers ", e.sample, q.data, " data ", c.lines"                                           \
 	" FROM exchange e LEFT JOIN body q ON q.id = e.request_body" join                          \
 	" LEFT JOIN request_chunks c ON c.exchange_id = e.id WHERE e.id = ?1"
 
@@ -263,39 +263,6 @@ static int set_trailers(struct store_source *r, struct message *m, struct span t
 	return rc;
 }
 
-static int set_chunks(struct message *m, struct span text)
-{
-	json_t *list = json_loadb((const char *)text.p, text.len, 0, NULL);
-	size_t n = json_array_size(list);
-	int rc = SC_EINVAL;
-	json_t *size;
-	size_t i;
-
-	if (n == 0 || n > LIMIT_CHUNKS)
-		goto out;
-	m->chunks = malloc(n * sizeof(*m->chunks));
-	if (!m->chunks) {
-		rc = SC_ENOMEM;
-		goto out;
-	}
-	json_array_foreach(list, i, size) {
-		json_int_t v = json_integer_value(size);
-
-		if (v <= 0 || v > UINT32_MAX)
-			goto out;
-		m->chunks[i] = (uint32_t)v;
-	}
-	m->n_chunks = (uint32_t)n;
-	rc = SC_OK;
-out:
-	if (rc) {
-		free(m->chunks);
-		m->chunks = NULL;
-	}
-	json_decref(list);
-	return rc;
-}
-
 /* Whether the last transfer coding is chunked (RFC 9112, 6.1). */
 static bool is_chunked(const struct message *m)
 {
@@ -368,9 +335,9 @@ static int read_request(struct store_source *r, struct exchange *ex, struct err 
 	if (rc)
 		return message_failed(r, rc, "request_trailers are no [[name, value], ...]", err);
 	if (!column_is_null(q, CHUNKS))
-		rc = set_chunks(m, column(q, CHUNKS));
+		rc = buf_add_span(&m->chunk_lines, column(q, CHUNKS));
 	if (rc)
-		return message_failed(r, rc, "request_chunks.sizes are no sizes", err);
+		return message_failed(r, rc, "request_chunks.lines are too long", err);
 	set_flags(m, ex->state);
 	m->first_us = ex->ts_us;
 	return SC_OK;

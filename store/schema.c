@@ -58,11 +58,11 @@ static const char tables[] =
 	" request_trailers TEXT,"
 	" response_trailers TEXT,"
 	" sample REAL);"
-	/* Only for requests whose body came in several chunks: their sizes, a JSON array, so that a
-	 * replay frames it the same way. */
+	/* Only for requests whose chunked body was not framed in the plainest way: chunk-size lines
+	 * and trailer section as on the wire, so that a replay frames it the same way. */
 	"CREATE TABLE request_chunks ("
 	" exchange_id INTEGER PRIMARY KEY REFERENCES exchange(id),"
-	" sizes TEXT NOT NULL);"
+	" lines BLOB NOT NULL);"
 	"CREATE TABLE replay ("
 	" id INTEGER PRIMARY KEY,"
 	" started_at TEXT NOT NULL,"

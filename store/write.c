@@ -78,7 +78,7 @@ struct capture_sink {
 	sqlite3_stmt *insert, *insert_chunks;
 	struct end client, server;
 	struct seen request, response;
-	struct buf request_trailers, response_trailers, sizes;
+	struct buf request_trailers, response_trailers;
 	bool failed;
 };
 
@@ -250,18 +250,9 @@ static int write_chunks(struct capture_sink *w, int64_t id, const struct message
 			struct err *err)
 {
 	sqlite3_stmt *q = w->insert_chunks;
-	struct buf *json = &w->sizes;
-	int rc = SC_OK;
 
-	buf_clear(json);
-	for (uint32_t i = 0; i < m->n_chunks && !rc; i++)
-		rc = buf_addf(json, "%c%" PRIu32, i ? ',' : '[', m->chunks[i]);
-	if (!rc)
-		rc = buf_add_str(json, m->n_chunks ? "]" : "[]");
-	if (rc)
-		return err_set(err, rc, "%s: no memory", w->st->path);
 	if (sqlite3_bind_int64(q, 1, id) ||
-	    sqlite3_bind_text(q, 2, (const char *)json->data, (int)json->len, SQLITE_STATIC))
+	    sqlite3_bind_blob(q, 2, m->chunk_lines.data, (int)m->chunk_lines.len, SQLITE_STATIC))
 		return db_fail(w->st, err);
 	return db_run(w->st, q, err);
 }
@@ -282,7 +273,7 @@ static int write_exchange(struct capture_sink *w, const struct exchange *ex, str
 	    bind_response(w, ex->response, response_body))
 		return err_set(err, SC_ENOMEM, "%s: no memory", st->path);
 	rc = db_run(st, w->insert, err);
-	if (!rc && ex->request->chunks)
+	if (!rc && ex->request->chunk_lines.len)
 		rc = write_chunks(w, sqlite3_last_insert_rowid(st->db), ex->request, err);
 	return rc ? rc : db_row(st, err);
 }
@@ -341,7 +332,6 @@ static void capture_free(struct sink *s)
 	seen_done(&w->response);
 	buf_done(&w->request_trailers);
 	buf_done(&w->response_trailers);
-	buf_done(&w->sizes);
 	free(w);
 }
 
@@ -366,7 +356,6 @@ static struct capture_sink *sink_new(struct store *st)
 	seen_init(&w->response);
 	buf_init(&w->request_trailers, JSON_BYTES);
 	buf_init(&w->response_trailers, JSON_BYTES);
-	buf_init(&w->sizes, 12u * LIMIT_CHUNKS + 2);
 	return w;
 }
 

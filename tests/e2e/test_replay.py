@@ -71,6 +71,8 @@ ODD_REQUESTS = [
     b"POST /zero HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
     request("POST", "/chunks", [CHUNKED], chunked(b"one", b"twotwo", b"3" * 70)),
     request("POST", "/nochunks", [CHUNKED], chunked()),
+    request("POST", "/upper", [CHUNKED], b"1F\r\n" + b"u" * 31 + b"\r\n0\r\n\r\n"),
+    request("POST", "/padded", [CHUNKED], b"0005;a=\"b\" ; c\r\nfives\r\n000\r\nT:v\r\n\r\n"),
     request(
         *("PUT", "/trailer", [CHUNKED, b"Trailer: X-Sum"]),
         chunked(b"data", trailer=b"X-Sum: 1\r\n"),

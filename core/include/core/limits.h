@@ -11,7 +11,7 @@
 #define LIMIT_FIELDS 1000u                   /* header fields of one message, trailers too */
 #define LIMIT_TRAILER_BYTES (64u * KIB)      /* trailer section */
 #define LIMIT_BODY_BYTES (1u * MIB)          /* --max-body, default: kept bytes of one body */
-#define LIMIT_CHUNKS 65536u                  /* chunk sizes remembered of one chunked body */
+#define LIMIT_CHUNK_LINES (1u * MIB)         /* chunk-size lines remembered of one chunked body */
 #define LIMIT_INTERIM 100u                   /* 1xx responses before one final response */
 
 /* Capture. */

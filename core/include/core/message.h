@@ -51,10 +51,11 @@ struct message {
 	struct buf body;    /* what was kept */
 	uint64_t body_size; /* how long it was on the wire (RFC 9112, 6), >= body.len */
 
-	/* Sizes of the chunks of a chunked request body, for a replay that frames it the same way;
-	 * NULL when it was one chunk or is not known. Owned. */
-	uint32_t *chunks;
-	uint32_t n_chunks;
+	/* What framed a chunked request body, byte for byte: its chunk-size lines with their ends, the
+	 * last one too, then the trailer section. For a replay that frames it the same way. Empty when
+	 * that was done in the plainest way (one chunk, "1f" and CRLF), or is not known; whoever
+	 * changes body or trailers empties it. */
+	struct buf chunk_lines;
 
 	/* The trailer section (RFC 9112, 7.1.2) as on the wire, and its index. Owned. */
 	uint8_t *trailer;

@@ -19,6 +19,7 @@
 	X(OWN, "own_replay", "sent by a replay themselves")                                        \
 	X(INCOMPLETE, "incomplete_request", "incomplete request: the recording lacks body bytes")  \
 	X(FRAMING, "framing", "their Content-Length is not that of their body")                    \
+	X(SIMPLE, "http_09", "HTTP/0.9 has no place for the marker")                               \
 	X(CONNECT, "connect", "CONNECT opens a tunnel")                                            \
 	X(UPGRADE, "upgrade", "Upgrade leaves HTTP")                                               \
 	X(TOO_LARGE, "too_large", "their head with the marker is over the ceiling")                \
