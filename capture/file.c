@@ -185,7 +185,7 @@ int capture_file_open(const char *path, bool follow, struct capture_file **ret, 
 	f->begun = open_ng(f) || open_pcap(f);
 	if (!f->begun && !(follow && f->end < HEADER)) {
 		int code = err_set(err, SC_EINVAL, "%s: %s, not a pcap or pcapng file", path,
-				   f->end == 0 ? "empty" : "unknown format");
+				   f->note ? f->note : f->end == 0 ? "empty" : "unknown format");
 
 		capture_file_free(f);
 		return code;

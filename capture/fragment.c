@@ -18,6 +18,7 @@ struct datagram {
 	int64_t first_us;
 	uint32_t total; /* 0: the last fragment has not come */
 	uint32_t have;  /* bytes */
+	uint32_t reach; /* where the farthest of them ends */
 	uint32_t cap;
 	uint8_t *data;
 	uint8_t *seen;
@@ -171,9 +172,14 @@ static enum fragment_result add(struct fragments *fs, const struct fragment *f, 
 	if (!at)
 		return FRAGMENT_REFUSED;
 	d = *at;
+	/* Bytes behind the end would stand for bytes that never came. */
+	if ((d->total && end > d->total) || (!f->more && end < d->reach))
+		return FRAGMENT_REFUSED;
 	if (!grow(fs, d, (uint32_t)end))
 		return FRAGMENT_REFUSED;
 	fill(d, f);
+	if (end > d->reach)
+		d->reach = (uint32_t)end;
 	if (!f->more)
 		d->total = (uint32_t)end;
 	if (!d->total || d->have < d->total)

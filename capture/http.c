@@ -11,10 +11,6 @@
 #include "core/limits.h"
 #include "head.h"
 
-/* A start line that cannot be told apart from anything else by then is none. */
-#define START_LINE_MAX 16384u
-#define METHOD_MAX 32u
-
 int http_shared_init(struct http_shared *sh, struct counters *counters, size_t body_max)
 {
 	sh->counters = counters;
@@ -29,18 +25,19 @@ void http_shared_done(struct http_shared *sh)
 	sh->scratch = NULL;
 }
 
-static void stash_drop(struct http *h)
+static void stash_drop(struct http *h, struct http_shared *sh)
 {
 	if (!h->stash)
 		return;
+	sh->held -= h->stash->len;
 	buf_done(h->stash);
 	free(h->stash);
 	h->stash = NULL;
 }
 
-void http_done(struct http *h)
+void http_done(struct http *h, struct http_shared *sh)
 {
-	stash_drop(h);
+	stash_drop(h, sh);
 	chunked_free(h->chunked);
 	h->chunked = NULL;
 }
@@ -63,8 +60,11 @@ static enum http_start classify_line(struct span s, size_t method)
 	const uint8_t *nl = memchr(s.p, '\n', s.len);
 	size_t len;
 
+	/* Nobody's words are that long, but targets are. */
+	if (!nl && s.len > 4 * KIB && !strchr("/h*", s.p[method + 1]))
+		return START_NONE;
 	if (!nl)
-		return s.len < START_LINE_MAX ? START_MORE : START_NONE;
+		return s.len < LIMIT_HEAD_BYTES ? START_MORE : START_NONE;
 	len = (size_t)(nl - s.p);
 	while (len && (s.p[len - 1] == '\r' || s.p[len - 1] == ' '))
 		len--;
@@ -80,10 +80,10 @@ static enum http_start classify_request(struct span s)
 	static const char preface[] = "PRI * HTTP/2.0\r\n";
 	size_t n = 0;
 
-	while (n < s.len && n < METHOD_MAX && is_token_char(s.p[n]))
+	while (n < s.len && n < LIMIT_METHOD_BYTES && is_token_char(s.p[n]))
 		n++;
 	if (n == s.len)
-		return n && n < METHOD_MAX ? START_MORE : START_NONE;
+		return n && n < LIMIT_METHOD_BYTES ? START_MORE : START_NONE;
 	if (n == 0 || s.p[n] != ' ')
 		return START_NONE;
 	if (s.len >= sizeof(preface) - 1 && memcmp(s.p, preface, sizeof(preface) - 1) == 0)
@@ -173,9 +173,9 @@ static void begin(struct http *h, uint64_t offset, int64_t peer, int64_t ts_us)
 	h->body_size = 0;
 }
 
-static void lost(struct http *h)
+static void lost(struct http *h, struct http_shared *sh)
 {
-	stash_drop(h);
+	stash_drop(h, sh);
 	chunked_free(h->chunked);
 	h->chunked = NULL;
 	h->message = NULL;
@@ -203,7 +203,7 @@ static void cut_short(struct http *h, struct http_shared *sh, void *arg)
 	complete(h, sh, arg);
 }
 
-static bool in_body(const struct http *h)
+bool http_in_body(const struct http *h)
 {
 	return h->state == HTTP_FIXED || h->state == HTTP_CHUNKED || h->state == HTTP_TO_END;
 }
@@ -235,7 +235,7 @@ static void begin_body(struct http *h, struct http_shared *sh, struct message *m
 		h->state = HTTP_CHUNKED;
 		if (!h->chunked) {
 			cut_short(h, sh, arg);
-			lost(h);
+			lost(h, sh);
 		}
 		break;
 	case FRAMING_TO_END:
@@ -303,7 +303,7 @@ static size_t feed_body(struct http *h, struct http_shared *sh, struct span s, v
 			/* What follows in this segment claims to be body still. */
 			count(sh->counters, HEADS_MALFORMED);
 			cut_short(h, sh, arg);
-			lost(h);
+			lost(h, sh);
 			used = s.len;
 			break;
 		}
@@ -353,15 +353,18 @@ static size_t feed_head(struct http *h, struct http_shared *sh, struct span s, v
 	return used;
 }
 
-static bool stash_add(struct http *h, struct span s)
+static bool stash_add(struct http *h, struct http_shared *sh, struct span s)
 {
 	if (!h->stash) {
 		h->stash = malloc(sizeof(*h->stash));
 		if (!h->stash)
 			return false;
-		buf_init(h->stash, LIMIT_HEAD_BYTES + START_LINE_MAX);
+		buf_init(h->stash, LIMIT_HEAD_BYTES);
 	}
-	return buf_add_span(h->stash, s) == SC_OK;
+	if (buf_add_span(h->stash, s))
+		return false;
+	sh->held += s.len;
+	return true;
 }
 
 /* Whether the last `fresh` bytes can have made the head complete. */
@@ -385,7 +388,7 @@ static bool looks_like_start(const struct http *h, struct span s)
 
 	if (h->role == HTTP_RESPONSES)
 		return span_starts(s, span_str("HTTP/"));
-	while (n < s.len && n < METHOD_MAX && is_token_char(s.p[n]))
+	while (n < s.len && n < LIMIT_METHOD_BYTES && is_token_char(s.p[n]))
 		n++;
 	return n > 0 && n + 1 < s.len && s.p[n] == ' ' &&
 	       (s.p[n + 1] == '/' || s.p[n + 1] == '*' || s.p[n + 1] == 'h');
@@ -403,18 +406,18 @@ static size_t feed_stash(struct http *h, struct http_shared *sh, struct span s, 
 	 * is better evidence. */
 	if (h->lost && !memchr(stash->data, '\n', stash->len) && looks_like_start(h, s)) {
 		count_n(sh->counters, BYTES_NOT_HTTP, stash->len);
-		stash_drop(h);
+		stash_drop(h, sh);
 		h->state = HTTP_BETWEEN;
 		return 0;
 	}
-	if (!stash_add(h, s)) {
+	if (!stash_add(h, sh, s)) {
 		count(sh->counters, HEADS_TOO_LARGE);
 		sh->unfinished(arg, h, h->role != HTTP_RESPONSES);
-		lost(h);
+		lost(h, sh);
 		return 0;
 	}
 	all = buf_span(stash);
-	if (stash->len < LIMIT_HEAD_BYTES && start_here(h, all) != START_NONE &&
+	if (start_here(h, all) != START_NONE &&
 	    !may_be_complete(all, s.len))
 		return s.len;
 	h->stash = NULL;
@@ -425,6 +428,7 @@ static size_t feed_stash(struct http *h, struct http_shared *sh, struct span s, 
 		h->state = HTTP_HEAD;
 		return s.len;
 	}
+	sh->held -= stash->len;
 	buf_done(stash);
 	free(stash);
 	if (h->state == HTTP_SEARCH)
@@ -445,8 +449,8 @@ static size_t feed_between(struct http *h, struct http_shared *sh, struct span s
 	begin(h, offset, peer, c->ts_us);
 	used = feed_head(h, sh, s, arg);
 	if (used == 0) {
-		if (!stash_add(h, s)) {
-			lost(h);
+		if (!stash_add(h, sh, s)) {
+			lost(h, sh);
 			return s.len;
 		}
 		h->state = HTTP_HEAD;
@@ -539,12 +543,12 @@ static void feed_gap(struct http *h, struct http_shared *sh, uint64_t len, void 
 	}
 	if (h->state == HTTP_HEAD)
 		sh->unfinished(arg, h, h->role != HTTP_RESPONSES);
-	else if (in_body(h))
+	else if (http_in_body(h))
 		cut_short(h, sh, arg);
 	if (h->state != HTTP_OPAQUE) {
 		bool known = h->resync;
 
-		lost(h);
+		lost(h, sh);
 		h->resync = known;
 	}
 }
@@ -567,8 +571,8 @@ void http_end(struct http *h, struct http_shared *sh, bool clean, void *arg)
 
 		if (request || start == START_RESPONSE)
 			sh->unfinished(arg, h, request);
-		stash_drop(h);
-	} else if (in_body(h)) {
+		stash_drop(h, sh);
+	} else if (http_in_body(h)) {
 		if (h->state == HTTP_TO_END && clean && !h->cut)
 			complete(h, sh, arg);
 		else

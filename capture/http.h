@@ -73,11 +73,14 @@ struct http_shared {
 int http_shared_init(struct http_shared *sh, struct counters *counters, size_t body_max);
 void http_shared_done(struct http_shared *sh);
 
-void http_done(struct http *h);
+void http_done(struct http *h, struct http_shared *sh);
 
 /* peer: what the sender had acknowledged of the other direction, as a stream offset, or -1. */
 void http_chunk(struct http *h, struct http_shared *sh, const struct chunk *c, int64_t peer,
 		void *arg);
+
+/* Whether a head was complete and its body is not. */
+bool http_in_body(const struct http *h);
 
 /* The stream is over. `clean`: with a FIN and nothing missing before it. */
 void http_end(struct http *h, struct http_shared *sh, bool clean, void *arg);

@@ -99,6 +99,37 @@ static void emit(struct pair_shared *sh, struct transaction *t)
 	transaction_free(sh, t);
 }
 
+static void finish_message(struct pair_shared *sh, const struct http *h, struct message *m,
+			   bool cut)
+{
+	m->last_us = h->last_us;
+	m->body_size = h->body_size;
+	if (cut) {
+		m->flags |= MESSAGE_GAP;
+		count(sh->counters, BODIES_WITH_GAP);
+	} else if (m->body.len < m->body_size) {
+		m->flags |= MESSAGE_CAPPED;
+		count(sh->counters, BODIES_CAPPED);
+	}
+}
+
+/* Given up in the middle: its body has no place to go any more. */
+static void abandon_answer(struct pair *p, struct pair_shared *sh)
+{
+	struct exchange *ex = p->answered->ex;
+
+	p->answered = NULL;
+	for (int dir = 0; dir < 2; dir++) {
+		struct http *h = &p->dir[dir];
+
+		if (h->role != HTTP_RESPONSES)
+			continue;
+		if (ex && ex->response)
+			finish_message(sh, h, ex->response, true);
+		h->message = NULL;
+	}
+}
+
 static void pop_first(struct pair *p, struct pair_shared *sh)
 {
 	struct transaction *t = p->first;
@@ -107,13 +138,8 @@ static void pop_first(struct pair *p, struct pair_shared *sh)
 	if (!p->first)
 		p->last = NULL;
 	p->n--;
-	if (p->answered == t) { /* given up in the middle: its body has no place to go any more */
-		p->answered = NULL;
-		for (int dir = 0; dir < 2; dir++) {
-			if (p->dir[dir].role == HTTP_RESPONSES)
-				p->dir[dir].message = NULL;
-		}
-	}
+	if (p->answered == t)
+		abandon_answer(p, sh);
 	emit(sh, t);
 }
 
@@ -359,25 +385,12 @@ static enum http_verdict on_head(void *arg, struct http *h, struct message *m)
 	return m->status ? response_head(c, h, m) : request_head(c, h, m);
 }
 
-static void finish_message(struct context *c, const struct http *h, struct message *m)
-{
-	m->last_us = h->last_us;
-	m->body_size = h->body_size;
-	if (h->cut) {
-		m->flags |= MESSAGE_GAP;
-		count(c->sh->counters, BODIES_WITH_GAP);
-	} else if (m->body.len < m->body_size) {
-		m->flags |= MESSAGE_CAPPED;
-		count(c->sh->counters, BODIES_CAPPED);
-	}
-}
-
 /* After 101, or a 2xx to CONNECT, both directions speak something else. */
 static void leave_http(struct context *c)
 {
 	count(c->sh->counters, CONNECTIONS_UPGRADED);
 	for (int i = 0; i < 2; i++) {
-		http_done(&c->pair->dir[i]);
+		http_done(&c->pair->dir[i], &c->sh->http);
 		c->pair->dir[i].state = HTTP_OPAQUE;
 	}
 }
@@ -393,7 +406,7 @@ static void on_done(void *arg, struct http *h)
 		if (!t || t->request_done)
 			return;
 		if (t->ex)
-			finish_message(c, h, t->ex->request);
+			finish_message(c->sh, h, t->ex->request, h->cut);
 		t->request_done = true;
 		/* Where a request whose framing was lost ended nobody knows. */
 		t->end = h->lost ? UINT64_MAX : h->end;
@@ -402,11 +415,11 @@ static void on_done(void *arg, struct http *h)
 
 		if (t) {
 			if (t->ex && t->ex->response)
-				finish_message(c, h, t->ex->response);
+				finish_message(c->sh, h, t->ex->response, h->cut);
 			t->response_done = true;
 			p->answered = NULL;
-		} else if (p->early && h->message == p->early) {
-			finish_message(c, h, p->early);
+		} else if (p->early && !p->early_done) {
+			finish_message(c->sh, h, p->early, h->cut);
 			p->early_done = true;
 		}
 		if (h->state == HTTP_OPAQUE)
@@ -492,7 +505,7 @@ void pair_finish(struct pair *p, struct pair_shared *sh, void *arg)
 {
 	for (int dir = 0; dir < 2; dir++) {
 		pair_end(p, sh, dir, false, arg);
-		http_done(&p->dir[dir]);
+		http_done(&p->dir[dir], &sh->http);
 	}
 	drop_early(p, sh);
 	while (p->first) {

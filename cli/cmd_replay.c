@@ -20,7 +20,10 @@
 #include "rules.h"
 #include "store/store.h"
 
-#define DEFAULT_CONNECTIONS 64
+/* Opened only when all others are busy. A closed loop is as wide as this says; an open one must not
+ * be held up by it. */
+#define DEFAULT_CONNECTIONS_MAX_PACE 64
+#define DEFAULT_CONNECTIONS 1024
 #define DEFAULT_TIMEOUT_US 30000000
 #define DEFAULT_METHODS "GET,HEAD,OPTIONS"
 #define RELEASE_EVERY 256u /* nodes given back to a queue at once */
@@ -39,7 +42,7 @@ struct pace_option {
 struct replay_cmd {
 	const char *to;
 	struct pace_option pace;
-	uint64_t connections;
+	uint64_t connections;	/* 0: as the pace wants */
 	uint64_t max_in_flight; /* 0: as connections */
 	int64_t timeout_us;
 	const char *methods;
@@ -149,10 +152,11 @@ static const struct opt replay_rows[] = {
 	 AT(insecure)},
 	{"Pace (default: as recorded)", 0, "speed", "X", "as recorded, X times as fast", set_speed,
 	 AT(pace)},
-	{NULL, 0, "rate", "N/s", "this many a second, whatever the target does (also N/m, N/h)",
+	{NULL, 0, "rate", "N/s", "this many a second (also N/m, N/h), as far as --connections go",
 	 set_rate, AT(pace)},
 	{NULL, 0, "max", NULL, "as fast as the target answers", set_max, AT(pace)},
-	{NULL, 0, "connections", "N", "most connections open at once (default: 64)", opt_count,
+	{NULL, 0, "connections", "N",
+	 "most connections open at once (default: 1024; with --max 64)", opt_count,
 	 AT(connections)},
 	{NULL, 0, "max-in-flight", "N",
 	 "most requests waiting for an answer (default: --connections)", opt_count,
@@ -183,7 +187,6 @@ static void replay_defaults(void *options)
 	struct replay_cmd *o = options;
 
 	o->pace.pace.speed = 1;
-	o->connections = DEFAULT_CONNECTIONS;
 	o->timeout_us = DEFAULT_TIMEOUT_US;
 	o->methods = DEFAULT_METHODS;
 	o->save = SAVE_FULL;
@@ -533,6 +536,8 @@ static unsigned connections(const struct replay_cmd *o)
 {
 	uint64_t n = o->connections;
 
+	if (n == 0)
+		n = o->pace.pace.kind == PACE_MAX ? DEFAULT_CONNECTIONS_MAX_PACE : DEFAULT_CONNECTIONS;
 	/* One request is in flight on a connection, so this is the same ceiling. */
 	if (o->max_in_flight && o->max_in_flight < n)
 		n = o->max_in_flight;

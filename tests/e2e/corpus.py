@@ -300,8 +300,7 @@ def compare_times(out, where, e, row):
     if "resp_ts" not in e or "status" not in e or row.status is None:
         return
     want = to_us(e["resp_ts"]) - to_us(e["ts"])
-    if want < 0 and row.ttfb_us is None:
-        return  # captured in another order than sent
+    want = max(want, 0)  # less: captured in another order than sent
     if row.ttfb_us != want:
         out.problem("ttfb", f"{where}: response in frame {e.get('resp_frame')} after {want} us, "
                             f"got {row.ttfb_us}")

@@ -8,6 +8,7 @@
 
 /* One HTTP message. */
 #define LIMIT_HEAD_BYTES (256u * KIB)        /* start line and fields */
+#define LIMIT_METHOD_BYTES 32u               /* a longer word begins no request */
 #define LIMIT_FIELDS 1000u                   /* header fields of one message, trailers too */
 #define LIMIT_TRAILER_BYTES (64u * KIB)      /* trailer section */
 #define LIMIT_BODY_BYTES (1u * MIB)          /* --max-body, default: kept bytes of one body */
