@@ -381,6 +381,14 @@ static bool may_be_complete(struct span s, size_t fresh)
 	return false;
 }
 
+/* Whose the head in the stash is, where it never became one. */
+static bool stash_is_request(const struct http *h)
+{
+	if (h->role != HTTP_ANY)
+		return h->role == HTTP_REQUESTS;
+	return !span_starts(buf_span(h->stash), span_str("HTTP/"));
+}
+
 /* "token SP target", as a request line begins, or a status line. */
 static bool looks_like_start(const struct http *h, struct span s)
 {
@@ -412,7 +420,7 @@ static size_t feed_stash(struct http *h, struct http_shared *sh, struct span s, 
 	}
 	if (!stash_add(h, sh, s)) {
 		count(sh->counters, HEADS_TOO_LARGE);
-		sh->unfinished(arg, h, h->role != HTTP_RESPONSES);
+		sh->unfinished(arg, h, stash_is_request(h));
 		lost(h, sh);
 		return 0;
 	}
@@ -542,7 +550,7 @@ static void feed_gap(struct http *h, struct http_shared *sh, uint64_t len, void 
 		return;
 	}
 	if (h->state == HTTP_HEAD)
-		sh->unfinished(arg, h, h->role != HTTP_RESPONSES);
+		sh->unfinished(arg, h, stash_is_request(h));
 	else if (http_in_body(h))
 		cut_short(h, sh, arg);
 	if (h->state != HTTP_OPAQUE) {

@@ -390,8 +390,12 @@ static void leave_http(struct context *c)
 {
 	count(c->sh->counters, CONNECTIONS_UPGRADED);
 	for (int i = 0; i < 2; i++) {
-		http_done(&c->pair->dir[i], &c->sh->http);
-		c->pair->dir[i].state = HTTP_OPAQUE;
+		struct http *h = &c->pair->dir[i];
+
+		if (http_in_body(h)) /* of the request; whatever follows is no body any more */
+			http_end(h, &c->sh->http, false, c);
+		http_done(h, &c->sh->http);
+		h->state = HTTP_OPAQUE;
 	}
 }
 

@@ -65,6 +65,18 @@ static int set_file(void *to, const char *value, struct err *err)
 	return SC_OK;
 }
 
+static int set_ring(void *to, const char *value, struct err *err)
+{
+	uint64_t v = 0;
+	int rc = opt_size(&v, value, err);
+
+	if (!rc && (v < MIB || v > INT32_MAX)) /* libpcap takes an int */
+		rc = err_set(err, SC_EINVAL, "'%s': expected 1M to 2047M", value);
+	if (!rc)
+		*(uint64_t *)to = v;
+	return rc;
+}
+
 static int set_memory(void *to, const char *value, struct err *err)
 {
 	uint64_t v = 0;
@@ -104,7 +116,7 @@ static const struct opt capture_rows[] = {
 	{NULL, 0, "bpf", "EXPR", "only packets that this libpcap filter takes", opt_text, AT(bpf)},
 	{NULL, 0, "snaplen", "BYTES", "of each packet, live (default: 262144)", set_snaplen,
 	 AT(snaplen)},
-	{NULL, 0, "buffer", "SIZE", "kernel ring of each interface (default: 64M)", opt_size, AT(ring)},
+	{NULL, 0, "buffer", "SIZE", "kernel ring of each interface (default: 64M)", set_ring, AT(ring)},
 	{NULL, 0, "max-body", "SIZE", "kept of one body; the rest is counted (default: 1M)", opt_size,
 	 AT(max_body)},
 	{NULL, 0, "memory", "SIZE", "for messages under way (default: 256M)", set_memory, AT(memory)},

@@ -48,6 +48,9 @@ int conn_init(struct conn *c, CURLM *multi, const struct replay_options *options
 	/* Otherwise each send and receive would set and reset the process's SIGPIPE. */
 	rc |= curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
 	rc |= curl_easy_setopt(easy, CURLOPT_PRIVATE, owner);
+	/* libcurl reads the certificates once for all connections, but only where no directory of them
+	 * is named besides the bundle: 44 ms of each connection otherwise. */
+	rc |= curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
 	if (options->ca_file)
 		rc |= curl_easy_setopt(easy, CURLOPT_CAINFO, options->ca_file);
 	rc |= curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, options->insecure ? 0L : 1L);
