@@ -17,7 +17,7 @@
 struct run {
 	CURLM *multi;
 	int epoll;
-	long timeout_ms;
+	double due; /* when libcurl wants to be called; negative: not at all */
 	long wanted, started, done, failed;
 };
 
@@ -59,7 +59,7 @@ static int on_timer(CURLM *multi, long timeout_ms, void *arg)
 	struct run *r = arg;
 
 	(void)multi;
-	r->timeout_ms = timeout_ms;
+	r->due = timeout_ms < 0 ? -1 : seconds() + (double)timeout_ms / 1000;
 	return 0;
 }
 
@@ -83,19 +83,25 @@ static void reap(struct run *r)
 	}
 }
 
+/* Milliseconds until libcurl wants to be called; -1: it waits for its sockets only. */
+static int wait_ms(const struct run *r)
+{
+	double left;
+
+	if (r->due < 0)
+		return -1;
+	left = r->due - seconds();
+	return left > 0 ? (int)(left * 1000) + 1 : 0;
+}
+
 static void loop(struct run *r)
 {
 	struct epoll_event events[EVENTS];
 	int running;
 
 	while (r->done < r->wanted) {
-		int n;
+		int n = epoll_wait(r->epoll, events, EVENTS, wait_ms(r));
 
-		if (r->timeout_ms == 0) {
-			r->timeout_ms = -1;
-			(void)curl_multi_socket_action(r->multi, CURL_SOCKET_TIMEOUT, 0, &running);
-		}
-		n = epoll_wait(r->epoll, events, EVENTS, (int)r->timeout_ms);
 		for (int i = 0; i < n; i++) {
 			unsigned e = events[i].events;
 			int mask = (e & EPOLLIN ? CURL_CSELECT_IN : 0) |
@@ -104,11 +110,12 @@ static void loop(struct run *r)
 
 			(void)curl_multi_socket_action(r->multi, events[i].data.fd, mask, &running);
 		}
-		if (n == 0) {
-			r->timeout_ms = -1;
-			(void)curl_multi_socket_action(r->multi, CURL_SOCKET_TIMEOUT, 0, &running);
-		}
 		reap(r);
+		if (wait_ms(r) == 0) {
+			r->due = -1;
+			(void)curl_multi_socket_action(r->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+			reap(r);
+		}
 	}
 }
 
@@ -116,7 +123,7 @@ static int begin(struct run *r, const char *url, long handles)
 {
 	r->multi = curl_multi_init();
 	r->epoll = epoll_create1(EPOLL_CLOEXEC);
-	r->timeout_ms = -1;
+	r->due = -1;
 	if (!r->multi || r->epoll < 0)
 		return 1;
 	(void)curl_multi_setopt(r->multi, CURLMOPT_SOCKETFUNCTION, on_socket);

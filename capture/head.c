@@ -177,6 +177,14 @@ static int lenient(struct span bytes, bool request, size_t body_max, struct mess
 	return SC_OK;
 }
 
+/* llhttp has seen a colon there; white space may stand before it. */
+static uint32_t behind_colon(const uint8_t *base, uint32_t at)
+{
+	while (base[at] != ':')
+		at++;
+	return at + 1;
+}
+
 /* Values without the white space around them; empty ones stand right behind their colon. */
 static void tidy_fields(struct head_scratch *hs)
 {
@@ -190,7 +198,7 @@ static void tidy_fields(struct head_scratch *hs)
 					hs->base[f->value.off + f->value.len - 1] == '\t'))
 			f->value.len--;
 		if (f->value.len == 0)
-			f->value.off = f->name.off + f->name.len + 1;
+			f->value.off = behind_colon(hs->base, f->name.off + f->name.len);
 	}
 }
 

@@ -195,11 +195,9 @@ static struct exchange *make_exchange(struct context *c, struct http *h, struct 
 	return ex;
 }
 
-static void drop_early(struct pair *p, struct pair_shared *sh)
+/* Frees the early response; if it is still being read, its body is only framed from now on. */
+static void forget_early(struct pair *p, struct pair_shared *sh)
 {
-	if (!p->early)
-		return;
-	count(sh->counters, RESPONSES_ORPHANED);
 	sh->http.held -= p->early->body.len;
 	for (int dir = 0; dir < 2; dir++) {
 		if (p->dir[dir].message == p->early)
@@ -207,6 +205,14 @@ static void drop_early(struct pair *p, struct pair_shared *sh)
 	}
 	message_free(p->early);
 	p->early = NULL;
+}
+
+static void drop_early(struct pair *p, struct pair_shared *sh)
+{
+	if (!p->early)
+		return;
+	count(sh->counters, RESPONSES_ORPHANED);
+	forget_early(p, sh);
 }
 
 /* The request that an early response has been waiting for. */
@@ -218,16 +224,15 @@ static void take_early(struct pair *p, struct pair_shared *sh, struct transactio
 		drop_early(p, sh);
 		return;
 	}
-	if (t->ex) {
-		count(sh->counters, RESPONSES_PAIRED);
+	count(sh->counters, RESPONSES_PAIRED);
+	t->response_done = p->early_done;
+	if (!p->early_done)
+		p->answered = t;
+	if (t->ex)
 		t->ex->response = p->early; /* moved */
-		p->early = NULL;
-		t->response_done = p->early_done;
-		if (!p->early_done)
-			p->answered = t;
-	} else {
-		drop_early(p, sh);
-	}
+	else
+		forget_early(p, sh);
+	p->early = NULL;
 }
 
 static enum http_verdict request_head(struct context *c, struct http *h, struct message *m)
