@@ -29,6 +29,8 @@ struct chunked {
 	uint64_t total;   /* data bytes announced so far */
 	struct buf trailer; /* as on the wire */
 	size_t line;        /* where its last line begins: at the end, the blank one */
+	bool line_used;     /* there is something in that */
+	bool trailer_full;  /* some of it was not kept */
 };
 
 struct chunked *chunked_new(bool keep_lines)
@@ -102,19 +104,16 @@ static void next_chunk(struct chunked *c)
 /* One byte of the trailer section; true at its blank line. */
 static bool trailer_byte(struct chunked *c, uint8_t byte)
 {
-	size_t len;
-
-	if (buf_add(&c->trailer, &byte, 1)) {
-		/* Over the ceiling it is only looked through for its end. */
-		buf_clear(&c->trailer);
-		c->line = 0;
-		(void)buf_add(&c->trailer, &byte, 1);
-	}
-	if (byte != '\n')
+	/* Over the ceiling it is only looked through for its end. */
+	if (buf_add(&c->trailer, &byte, 1))
+		c->trailer_full = true;
+	if (byte != '\n') {
+		c->line_used |= byte != '\r';
 		return false;
-	len = c->trailer.len - c->line;
-	if (len == 1 || (len == 2 && c->trailer.data[c->trailer.len - 2] == '\r'))
+	}
+	if (!c->line_used)
 		return true;
+	c->line_used = false;
 	c->line = c->trailer.len;
 	return false;
 }
@@ -251,9 +250,12 @@ static bool plain_trailer(const struct message *m)
 
 void chunked_describe(struct chunked *c, struct message *m)
 {
+	if (c->trailer_full)
+		return; /* a part of it would pass for the whole */
 	if (c->line)
 		describe_trailer(c, m);
-	if (!c->keep_lines || (plain_lines(c) && plain_trailer(m)))
+	if (!c->keep_lines ||
+	    (plain_lines(c) && plain_trailer(m) && c->line == m->trailer_len))
 		return;
 	if (buf_add_span(&m->chunk_lines, buf_span(&c->lines)) ||
 	    buf_add(&m->chunk_lines, c->trailer.data, c->line))

@@ -268,13 +268,11 @@ static int next_pcap(struct capture_file *f, struct frame *ret)
 	return 1;
 }
 
-/* A section has its own byte order, and interfaces of its own. */
+/* A section has its own byte order, and interfaces of its own. 16 bytes of it are there. */
 static bool begin_section(struct capture_file *f)
 {
 	uint32_t magic;
 
-	if (!need(f, 16))
-		return false;
 	f->swapped = false;
 	magic = u32(f, f->data + f->start + 8);
 	if (magic != BYTE_ORDER_MAGIC) {
@@ -371,6 +369,8 @@ static int next_ng(struct capture_file *f, struct frame *ret)
 		if (!need(f, 12))
 			return stop(f, f->end > f->start ? "ends inside a block" : NULL);
 		type = u32(f, f->data + f->start);
+		if (type == BLOCK_SECTION && !need(f, 16))
+			return stop(f, "ends inside a block");
 		if (type == BLOCK_SECTION && !begin_section(f))
 			return damaged(f, "damaged: a section without byte order");
 		len = u32(f, f->data + f->start + 4);
@@ -401,11 +401,15 @@ static int next_ng(struct capture_file *f, struct frame *ret)
 
 int capture_file_next(struct capture_file *f, struct frame *ret)
 {
+	if (f->damaged)
+		return 0;
 	if (!f->begun) {
 		f->swapped = false;
 		f->begun = open_ng(f) || open_pcap(f);
+		if (!f->begun && f->end < HEADER && !f->eof)
+			return SC_EAGAIN;
 		if (!f->begun)
-			return f->end < HEADER ? SC_EAGAIN : damaged(f, "not a pcap or pcapng file");
+			return damaged(f, "not a pcap or pcapng file");
 	}
 	return f->ng ? next_ng(f, ret) : next_pcap(f, ret);
 }
