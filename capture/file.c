@@ -3,18 +3,16 @@
  * type. A file that breaks off gives what is whole and a note. */
 #include "file.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
-#include <zlib.h>
 
 #include "core/limits.h"
 #include "core/rd.h"
+#include "input.h"
 
 #define BUFFER (1u * MIB)
+#define WAIT_MS 50 /* for a pipe */
+#define HEADER_WAITS 20
 #define HEADER 24u /* that many bytes tell any format */
 
 enum {
@@ -37,11 +35,10 @@ struct interface {
 };
 
 struct capture_file {
-	gzFile gz;
+	struct input *input;
 	uint8_t *data;
 	size_t start, end, cap;
-	bool eof;
-	bool follow;
+	bool waiting; /* there may be more, but not yet */
 	bool begun;   /* the header was read */
 	bool damaged; /* nothing can be read any more */
 	bool swapped;
@@ -84,25 +81,14 @@ static bool need(struct capture_file *f, size_t n)
 	memmove(f->data, f->data + f->start, f->end - f->start);
 	f->end -= f->start;
 	f->start = 0;
-	while (!f->eof && f->end < n) {
-		int got = gzread(f->gz, f->data + f->end, (unsigned)(f->cap - f->end));
+	f->waiting = false;
+	while (f->end < n) {
+		int got = input_read(f->input, f->data + f->end, f->cap - f->end, WAIT_MS);
 
-		if (got == 0 && f->follow) {
-			gzclearerr(f->gz);
-			return false;
-		}
-		if (got <= 0) {
-			int code = Z_OK;
-
-			f->eof = true;
-			(void)gzerror(f->gz, &code);
-			if (code == Z_BUF_ERROR)
-				f->note = "ends inside its gzip data";
-			else if (got < 0)
-				f->note = "damaged gzip data";
-		} else {
-			f->end += (size_t)got;
-		}
+		f->waiting = got == SC_EAGAIN;
+		if (got <= 0)
+			break;
+		f->end += (size_t)got;
 	}
 	return f->end >= n;
 }
@@ -154,41 +140,30 @@ static bool open_ng(struct capture_file *f)
 
 int capture_file_open(const char *path, bool follow, struct capture_file **ret, struct err *err)
 {
-	bool is_stdin = strcmp(path, "-") == 0;
-	int fd = is_stdin ? dup(STDIN_FILENO) : open(path, O_RDONLY | O_CLOEXEC);
-	struct capture_file *f;
-	struct stat st;
+	struct capture_file *f = calloc(1, sizeof(*f));
+	int rc;
 
-	if (fd < 0)
-		return err_set(err, SC_EINVAL, "%s: %s", path, strerror(errno));
-	if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode)) {
-		close(fd);
-		return err_set(err, SC_EINVAL, "%s: is a directory, not a capture file", path);
-	}
-	f = calloc(1, sizeof(*f));
-	if (f)
-		f->data = malloc(BUFFER);
-	if (!f || !f->data) {
-		close(fd);
-		free(f);
+	if (!f)
 		return err_set(err, SC_ENOMEM, "out of memory");
+	rc = input_open(path, follow, &f->input, err);
+	f->data = malloc(BUFFER);
+	if (!rc && !f->data)
+		rc = err_set(err, SC_ENOMEM, "out of memory");
+	if (rc) {
+		capture_file_free(f);
+		return rc;
 	}
 	f->cap = BUFFER;
-	f->follow = follow;
-	f->gz = gzdopen(fd, "rb");
-	if (!f->gz) {
-		close(fd);
-		capture_file_free(f);
-		return err_set(err, SC_ENOMEM, "out of memory");
-	}
-	(void)gzbuffer(f->gz, 256 * KIB);
-	f->begun = open_ng(f) || open_pcap(f);
-	if (!f->begun && !(follow && f->end < HEADER)) {
-		int code = err_set(err, SC_EINVAL, "%s: %s, not a pcap or pcapng file", path,
-				   f->note ? f->note : f->end == 0 ? "empty" : "unknown format");
+	/* A pipe's writer has some time to begin, so that what is no capture is said at once. */
+	for (int i = 0; i < HEADER_WAITS && !f->begun && (i == 0 || f->waiting) && f->end < HEADER; i++)
+		f->begun = open_ng(f) || open_pcap(f);
+	if (!f->begun && !(f->waiting && f->end < HEADER)) {
+		const char *note = capture_file_note(f);
 
+		rc = err_set(err, SC_EINVAL, "%s: %s, not a pcap or pcapng file", path,
+			     note ? note : f->end == 0 ? "empty" : "unknown format");
 		capture_file_free(f);
-		return code;
+		return rc;
 	}
 	*ret = f;
 	return SC_OK;
@@ -198,8 +173,7 @@ void capture_file_free(struct capture_file *f)
 {
 	if (!f)
 		return;
-	if (f->gz)
-		gzclose(f->gz);
+	input_free(f->input);
 	free(f->interfaces);
 	free(f->data);
 	free(f);
@@ -207,14 +181,16 @@ void capture_file_free(struct capture_file *f)
 
 const char *capture_file_note(const struct capture_file *f)
 {
-	return f->note;
+	const char *note = input_note(f->input);
+
+	return note ? note : f->note;
 }
 
 static int stop(struct capture_file *f, const char *note)
 {
-	if (f->follow && !f->eof && !f->damaged)
+	if (f->waiting && !f->damaged)
 		return SC_EAGAIN;
-	f->eof = true;
+	f->damaged = true;
 	f->start = f->end;
 	if (!f->note)
 		f->note = note;
@@ -406,10 +382,10 @@ int capture_file_next(struct capture_file *f, struct frame *ret)
 	if (!f->begun) {
 		f->swapped = false;
 		f->begun = open_ng(f) || open_pcap(f);
-		if (!f->begun && f->end < HEADER && !f->eof)
+		if (!f->begun && f->waiting && f->end < HEADER)
 			return SC_EAGAIN;
 		if (!f->begun)
-			return damaged(f, "not a pcap or pcapng file");
+			return damaged(f, f->end ? "not a pcap or pcapng file" : "empty");
 	}
 	return f->ng ? next_ng(f, ret) : next_pcap(f, ret);
 }

@@ -43,6 +43,7 @@ struct capture_source {
 	unsigned n_compiled;
 	int64_t first_us, last_us;
 	int64_t span_us;
+	bool follow;
 	bool finished;
 };
 
@@ -165,7 +166,8 @@ static int next_file(struct capture_source *s, struct exchange **ret)
 			return *ret ? 1 : SC_EAGAIN;
 	}
 	if (rc == SC_EAGAIN) {
-		(void)poll(NULL, 0, WAIT_MS);
+		if (s->follow) /* a pipe has waited by itself */
+			(void)poll(NULL, 0, WAIT_MS);
 		return SC_EAGAIN;
 	}
 	engine_finish(s->engine);
@@ -366,6 +368,7 @@ int capture_open(const struct capture_options *o, struct counters *counters, str
 	s->source.ops = &capture_ops;
 	s->counters = counters;
 	s->span_us = o->span_us;
+	s->follow = o->follow;
 	s->engine = engine_new(&eo);
 	if (!s->engine || build_filter(s, o))
 		rc = err_set(err, SC_ENOMEM, "out of memory");

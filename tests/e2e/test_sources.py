@@ -7,6 +7,7 @@ import json
 import os
 import pwd
 import signal
+import sqlite3
 import subprocess
 
 import pytest
@@ -19,6 +20,14 @@ REQUEST = b"GET /%d HTTP/1.1\r\nHost: h\r\n\r\n"
 
 def paths(store):
     return [row[0] for row in select(store, "select path from exchange order by id")]
+
+
+def stored(store):
+    """How many there are by now; none while the store is being made."""
+    try:
+        return select(store, "select count(*) from exchange")[0][0]
+    except sqlite3.OperationalError:
+        return 0
 
 
 def pcap_of(count):
@@ -35,19 +44,39 @@ def test_follow(tmp_path):
     grows.touch()
     running = Running(tmp_path, "capture", "-r", grows, "--follow", "-o", store)
     try:
-        wait_until(store.exists, "the store")
         for at in range(0, len(data), 777):
             with open(grows, "ab") as file:
                 file.write(data[at : at + 777])
-        wait_until(
-            lambda: select(store, "select count(*) from exchange")[0][0] == 20,
-            "all that was written",
-        )
+        wait_until(lambda: stored(store) == 20, "all that was written")
         running.signal(signal.SIGINT)
         running.end()
     finally:
         running.kill()
     assert paths(store) == [f"/{n}" for n in range(20)]
+
+
+def test_live_pipe(tmp_path):
+    """What a slow writer has sent is stored while its pipe stays open, and ^C keeps it."""
+    data, store = pcap_of(5), tmp_path / "out.db"
+    binary = os.environ.get("SHADOW_CTL", "build/cli/shadow-ctl")
+    with subprocess.Popen([binary, "capture", "-r", "-", "-o", store], stdin=subprocess.PIPE,
+                          stderr=subprocess.PIPE) as process:
+        process.stdin.write(data[:-1])  # the last packet is not whole
+        process.stdin.flush()
+        wait_until(lambda: stored(store) == 5, "what is in the pipe")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+    assert paths(store) == [f"/{n}" for n in range(5)]
+
+
+def test_damaged_gzip_gives_what_is_whole(tmp_path):
+    packed = gzip.compress(pcap_of(50))
+    for name, data in (("cut", packed[:-300]), ("sum", packed[:-8] + b"12345678")):
+        (tmp_path / "in.gz").write_bytes(data)
+        store = tmp_path / f"{name}.db"
+        done = run("capture", "-r", tmp_path / "in.gz", "-o", store)
+        assert "gzip data" in done.err
+        assert paths(store) == [f"/{n}" for n in range(len(paths(store)))] and paths(store)
 
 
 def test_stdin_and_gzip(tmp_path):

@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes the fuzzers' first inputs into a folder, DIR/NAME/..., the same each time.
+
+    seeds.py DIR
+
+Inputs of one fuzzer are made here from the words its source names; packets and files are those of
+the project's own captures. Inputs that once found a fault are not here but in corpus-NAME/."""
+
+import argparse
+import gzip
+import pathlib
+import struct
+import sys
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "captures"))
+
+# pylint: disable=wrong-import-position,unused-import
+import cases_http  # noqa: E402,F401
+import cases_link  # noqa: E402,F401
+import cases_negative  # noqa: E402,F401
+import cases_tcp  # noqa: E402,F401
+import wire  # noqa: E402
+from registry import CASES  # noqa: E402
+
+SEED_MAX = 6000  # bytes; a larger capture is cut behind its last frame that fits
+C, S = 0, 1
+
+GET = b"GET /a HTTP/1.1\r\nHost: h.test\r\n\r\n"
+HEAD = b"HEAD /a HTTP/1.1\r\nHost: h.test\r\n\r\n"
+POST = b"POST /ab HTTP/1.1\r\nHost: h.test\r\nContent-Length: 5\r\n\r\nhello"
+PUT = (b"PUT /c HTTP/1.1\r\nHost: h.test\r\nTransfer-Encoding: chunked\r\nTrailer: T\r\n\r\n"
+       b"3;e=1\r\nabc\r\n2\r\nde\r\n0\r\nT: v\r\n\r\n")
+CONNECT = b"CONNECT h.test:443 HTTP/1.1\r\nHost: h.test:443\r\n\r\n"
+UPGRADE = b"GET /ws HTTP/1.1\r\nHost: h.test\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
+EXPECT = b"POST /a HTTP/1.1\r\nHost: h.test\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"
+OWN = b"GET /a HTTP/1.1\r\nHost: h.test\r\nX-Shadow-Replay: 1\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc"
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n4\r\nd\r\n0\r\n\r\n0\r\n\r\n"
+TO_END = b"HTTP/1.0 200 OK\r\n\r\nuntil the end"
+LF_ONLY = b"HTTP/1.1 404 Not Found\nContent-Length: 1\n\nx"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n"
+NO_CONTENT = b"HTTP/1.1 204 No Content\r\n\r\n"
+TLS = bytes.fromhex("160301000501000001fc03")
+HTTP2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
+# What both sides say, in order. An int is a gap of that size, None an end.
+TALKS = {
+    "get": [(C, GET), (S, OK)],
+    "head": [(C, HEAD), (S, b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"), (C, GET), (S, OK)],
+    "post": [(C, POST), (S, CHUNKED)],
+    "put-chunked": [(C, PUT), (S, NO_CONTENT), (C, GET), (S, b"HTTP/1.1 304 Not Modified\r\n\r\n")],
+    "pipelined": [(C, GET + POST + GET), (S, OK + LF_ONLY + CHUNKED)],
+    "to-the-end": [(C, b"GET /a HTTP/1.0\r\n\r\n"), (S, TO_END), (S, None), (C, None)],
+    "simple": [(C, b"GET /a\r\n"), (S, b"<html>"), (S, None)],
+    "continue": [(C, EXPECT), (S, CONTINUE), (C, b"xyz"), (S, OK)],
+    "upgrade": [(C, UPGRADE), (S, SWITCH), (C, b"\x81\x05hello"), (S, b"\x81\x00")],
+    "connect": [(C, CONNECT), (S, b"HTTP/1.1 200 Connection established\r\n\r\n"), (C, TLS)],
+    "tls": [(C, TLS), (S, b"\x16\x03\x03\0\x04\x02\0\0\0")],
+    "http2": [(C, HTTP2), (S, b"\0\0\0\x04\0\0\0\0\0")],
+    "own": [(C, OWN), (S, OK), (C, GET), (S, OK)],
+    "gap-in-body": [(C, GET), (S, b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"), (S, 3),
+                    (S, b"ghi"), (C, GET), (S, OK)],
+    "gap-over-answers": [(C, GET), (S, OK), (C, GET), (S, 41), (C, POST), (S, OK)],
+    "gap-in-requests": [(C, GET), (S, OK), (C, 33), (S, LF_ONLY), (C, GET), (S, OK)],
+    "answer-first": [(S, OK), (C, GET), (S, CHUNKED)],
+    "cut-in-head": [(C, GET[:20]), (C, None), (S, None)],
+    "cut-in-body": [(C, POST[:-2]), (C, None), (S, OK[:-1]), (S, None)],
+    "bad": [(C, GET), (S, b"HTTP/1.1 abc\r\n\r\n"), (C, b"\0\1\2\n" + GET), (S, b"junk\n" + OK)],
+    "bad-chunks": [(C, GET), (S, CHUNKED.replace(b"4\r\n", b"zz\r\n")), (C, GET), (S, OK)],
+    "odd-heads": [(C, b"FOO-BAR /x y HTTP/1.1\r\nHost : h\r\nA: 1\r\n 2\r\nno colon\r\n:\r\n\r\n"),
+                  (S, b"HTTP/1.1 200\r\nContent-Length: 1, 1\r\nContent-Length: 2\r\n\r\na")],
+    "answer-first-with-gap": [(S, b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"), (S, 6),
+                              (C, GET), (S, OK), (C, POST), (S, OK)],
+    "upgrade-in-body": [(C, UPGRADE.replace(b"GET", b"POST").replace(b"Host", b"Content-Length: 9\r\n"
+                                            b"Host") + b"abc"), (S, SWITCH), (C, b"defghi")],
+    "closed-in-body": [(C, POST[:-3]), (S, TO_END), (S, None), (C, b"llo")],
+    "many": [(C, GET)] * 20 + [(S, OK)] * 20,
+}
+
+HEADS = [GET, HEAD, PUT.split(b"3;")[0], CONNECT, UPGRADE, EXPECT, OK[:-3], CHUNKED[:47],
+         CONTINUE, SWITCH, b"GET /\r\n", b"GET / HTTP/1.0\n\n", b"HTTP/1.1 200\r\nA:\r\nB: \r\n\r\n",
+         b"GET http://h.test/p?q=1 HTTP/1.1\r\nA: 1\r\n 2\r\nA : x \r\nno colon\r\n: v\r\n\r\n",
+         b"GET / HTTP/1.1\r\nA :\r\nB  : \r\nC :c\r\n\r\n", b"HTTP/1.1 200 OK\r\nA :\r\n\r\n",
+         b"OPTIONS * HTTP/1.1\r\n first: x\r\nHost: h\r\nhost: i\r\n\r\n"]
+
+
+def split(data, size):
+    return [data[i:i + size] for i in range(0, len(data), size)]
+
+
+def http_seed(talk, size=255, acked=0):
+    out = b"\x40\0"
+    for side, what in talk:
+        if what is None:
+            out += bytes([4 | side << 3])
+        elif isinstance(what, int):
+            out += struct.pack("!BH", 3 | side << 3, what)
+        else:
+            for piece in split(what, size):
+                out += bytes([side << 3 | acked, len(piece)]) + piece
+    return out
+
+
+def full_seed():
+    """More requests than a connection may have without an answer, in the middle of one."""
+    out = b"\x40\0" + bytes([0, len(GET)]) + GET
+    cut = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"
+    out += bytes([8, len(cut)]) + cut
+    for _ in range(5):
+        out += bytes([2, 255, len(GET)]) + GET
+    return out + bytes([8, len(OK)]) + b"defghi" + OK[:-6]
+
+
+SYN_ACK = {C: 0x02, S: 0x12}
+
+
+def engine_seed(talk, size=255, opening=True):
+    out = b"\x10\xff\0"
+    if opening:
+        out += b"".join(bytes([2 | side << 5, SYN_ACK[side], 0, 0]) for side in (C, S))
+    for side, what in talk:
+        if what is None:
+            out += bytes([2 | side << 5, 0x11, 0, 0])
+        elif isinstance(what, int):
+            out += bytes([3 | side << 5, what])
+        else:
+            for piece in split(what, size):
+                out += bytes([side << 5, len(piece)]) + piece
+    return out + b"\x56\x07"
+
+
+def late_first(talk):
+    """The first piece of every message comes behind the second."""
+    out = b"\x10\xff\0"
+    for side, what in talk:
+        if not isinstance(what, bytes) or len(what) < 12:
+            continue
+        first, rest = what[:8], what[8:200]
+        out += bytes([3 | side << 5, len(first), side << 5, len(rest)]) + rest
+        back = -len(first) - len(rest) & 0xff
+        out += bytes([2 | side << 5, 0x10, back, len(first)]) + first
+    return out
+
+
+def decode_seed(link, frames):
+    out = struct.pack("!H", link)
+    for f in frames:
+        one = struct.pack("!HHH", len(f.data), f.length - len(f.data), 1) + f.data
+        if len(out) + len(one) > SEED_MAX:
+            break
+        out += one
+    return out
+
+
+def raw_frames_seed(link, frames):
+    out = b"\xff\xff\0"
+    for f in frames:
+        one = struct.pack("!BHH", 5, link, len(f.data)) + f.data
+        one += struct.pack("!H", f.length - len(f.data))
+        if len(out) + len(one) > SEED_MAX:
+            break
+        out += one
+    return out
+
+
+def past_the_end():
+    """A fragment behind the last one's end must not stand for the first, which never comes."""
+    ends = "10.1.0.1", "10.2.0.1", wire.TCP
+    for offset, more in ((96, True), (24, False)):
+        data = wire.ip4(*ends, bytes(40 if more else 16), offset=offset, more=more).data
+        yield wire.Frame(0, data, len(data))
+
+
+def in_fragments_in_fragments():
+    """The datagram put together last is itself an IP packet in fragments."""
+    ends = "10.1.0.1", "10.2.0.1"
+    inner = wire.ip4(*ends, wire.TCP, bytes(range(64)), more=True).data
+    for packet in wire.ip4_fragments(*ends, wire.IPIP, inner, 9, [24, 48]):
+        yield wire.Frame(0, packet.data, len(packet.data))
+
+
+def message_seeds():
+    edits = bytes.fromhex("0005 2f6e6577 00 01 03 0173 0576616c7565 02 00 00 0004 486f7374 0168"
+                          "03 0141 0142 04 04486f7374 0169 05 04486f7374 00".replace(" ", ""))
+    for n, head in enumerate(HEADS):
+        for how in range(3):
+            yield f"{n}-{how}", struct.pack("!BH", how, len(head)) + head + edits
+
+
+def stream_seeds():
+    start = struct.pack("!IB", 0xffffffe0, 64)
+    yield "in-order", start + b"\x00\x01\x20" * 4 + b"\x03\x04"
+    yield "reordered", start + b"\x01\x01\x10\x00\x20\x00\x01\x20\x00\x01\x10"
+    yield "overlapping", start + b"\x01\x01\x20\x00\x10\x01\x03\x20\x00\x08\x00\x03\x40"
+    yield "hole", start + b"\x00\x01\x10\x07\x03\x00\x08\x00\x01\x10\x03\xfe\xfe\x00\x01\x10\x05"
+    yield "cut", start + b"\x00\x09\x10\x00\x20\x00\x09\x10\x00\x20\x01\x09\x10\x00\x20\xff\xf0"
+    yield "wrapped", start + b"\x02\x01\x10\x00\x00\x00\x08\x00\x01\x20\x04"
+    yield "budget", struct.pack("!IB", 7, 1) + b"".join(
+        struct.pack("!BBHh", 1, 5, 300, 400 * n) for n in range(1, 6))
+    yield "opening", start + b"\x07\x01\x00\x01\x10\x07\x00\x07\x02\x00\x01\x10\x0d"
+
+
+def captures():
+    for name, case in CASES.items():
+        kind = name.split("/")[0]
+        if kind in ("many", "random"):
+            continue
+        yield name.replace("/", "-"), case.capture()
+
+
+def seeds():
+    """Yields (fuzzer, name, bytes)."""
+    for name, talk in TALKS.items():
+        yield "http", name, http_seed(talk)
+        yield "http", name + "-small", http_seed(talk, 7)
+        yield "http", name + "-ahead", http_seed(talk, acked=0xd0)
+        yield "engine", name, engine_seed(talk)
+        yield "engine", name + "-small", engine_seed(talk, 9, opening=False)
+        yield "engine", name + "-late", late_first(talk)
+    yield "decode", "past-the-end", decode_seed(12, past_the_end())
+    yield "decode", "in-fragments-in-fragments", decode_seed(12, in_fragments_in_fragments())
+    yield "http", "full", full_seed()
+    for name, data in stream_seeds():
+        yield "stream", name, data
+    for name, data in message_seeds():
+        yield "message", name, data
+    for name, cap in captures():
+        if len(cap.frames) > 60:
+            continue
+        if cap.file is None:
+            yield "decode", name, decode_seed(cap.link, cap.frames)
+            yield "engine", "frames-" + name, raw_frames_seed(cap.link, cap.frames)
+        data = cap.bytes()
+        if len(data) <= 2 * SEED_MAX:
+            yield "file", name, data
+    small = min((cap.bytes() for _, cap in captures() if len(cap.frames) > 3), key=len)
+    yield "file", "gzip", gzip.compress(small, mtime=0)
+    yield "file", "gzip-cut", gzip.compress(small, mtime=0)[:-20]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", metavar="DIR", type=pathlib.Path)
+    args = parser.parse_args()
+    n = 0
+    for fuzzer, name, data in seeds():
+        path = args.folder / fuzzer / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        n += 1
+    print(f"{n} seeds")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
