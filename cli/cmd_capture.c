@@ -456,8 +456,8 @@ static void announce(const struct job *j)
 		    "into %s", a->interfaces.items[i], a->snaplen, a->ring / MIB, filter, a->output);
 }
 
-/* Nothing came: the likely reason. */
-static void explain_silence(const struct job *j)
+/* What a person should do about: packets lost, or nothing there at all. */
+static void explain(const struct job *j)
 {
 	const struct counters *c = &j->parse_counts;
 	uint64_t packets = counter_get(c, PACKETS_SEEN);
@@ -465,6 +465,9 @@ static void explain_silence(const struct job *j)
 	uint64_t tls = counter_get(c, CONNECTIONS_TLS);
 	uint64_t h2 = counter_get(c, CONNECTIONS_HTTP2);
 
+	if (counter_get(c, PACKETS_KERNEL_DROP))
+		say("the kernel dropped %" PRIu64 " packets: more --buffer, or less with --port or --bpf",
+		    counter_get(c, PACKETS_KERNEL_DROP));
 	if (counter_get(c, REQUESTS_SEEN))
 		return;
 	if (!packets)
@@ -573,7 +576,7 @@ static int capture_run(void *options, const struct operands *operands)
 			fprintf(stderr, "\n");
 		if (note)
 			say("%s: %s", a->file, note);
-		explain_silence(j);
+		explain(j);
 		print_ledger(j);
 	}
 out:

@@ -750,6 +750,7 @@ static int replay_run_command(void *options, const struct operands *operands)
 	struct job *j = calloc(1, sizeof(*j));
 	struct err err = {""}, end_err = {""};
 	int rc, end_rc = SC_OK;
+	bool unanswered;
 
 	if (!j)
 		return fail(SC_ENOMEM, &(struct err){"out of memory"});
@@ -764,10 +765,16 @@ static int replay_run_command(void *options, const struct operands *operands)
 		settle_account(j, rc != SC_OK);
 		end_rc = conclude(j, &end_err);
 	}
+	/* A target that answers nothing at all is no replay. */
+	unanswered = j->stats.sent == 0 && j->stats.failed > 0 && !stop_wanted();
+	if (!rc && unanswered)
+		say("no request was answered by %s", j->o->to);
 	job_done(j);
 	if (rc)
 		return fail(rc, &err);
-	return end_rc ? fail(end_rc, &end_err) : EXIT_DONE;
+	if (end_rc)
+		return fail(end_rc, &end_err);
+	return unanswered ? EXIT_FAILED : EXIT_DONE;
 }
 
 const struct command command_replay = {

@@ -17,7 +17,7 @@ static int set_sample(void *to, const char *value, struct err *err)
 }
 
 const struct opt rule_rows[] = {
-	{"Rules", 0, "route", "RULE", "take requests that match; repeatable, any of them (default: all)",
+	{"Rules (a RULE is [METHOD[,METHOD]] [HOST]PATH; PATH* a prefix, ~REGEX the whole path)", 0, "route", "RULE", "take requests that match; repeatable, any of them (default: all)",
 	 opt_list, offsetof(struct rule_options, routes)},
 	{NULL, 0, "exclude", "RULE", "leave out requests that match; repeatable, before --route",
 	 opt_list, offsetof(struct rule_options, excludes)},

@@ -58,6 +58,7 @@ static void count_end(struct engine *e, const struct slot *s, int64_t end_ns,
 	st->in_flight--;
 	if (error != RESULT_ERROR_NONE) {
 		st->failed++;
+		st->failed_sent += s->sent_ns != 0;
 		st->errors[error]++;
 		return;
 	}

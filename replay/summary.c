@@ -76,7 +76,7 @@ static int requests_text(const struct account *a, struct buf *out)
 {
 	const struct replay_stats *st = a->stats;
 	int rc = buf_addf(out,
-			  "requests     %llu read = %llu sent + %llu failed + %llu held back + "
+			  "requests     %llu read = %llu answered + %llu failed + %llu held back + "
 			  "%llu skipped\n",
 			  (unsigned long long)a->read, (unsigned long long)st->sent,
 			  (unsigned long long)st->failed, (unsigned long long)a->held_back,
@@ -98,6 +98,9 @@ static int requests_text(const struct account *a, struct buf *out)
 				      (unsigned long long)st->errors[i],
 				      result_error_text((enum result_error)i));
 	}
+	if (!rc && st->failed_sent)
+		rc = buf_addf(out, "             %llu of the failed had gone out\n",
+			      (unsigned long long)st->failed_sent);
 	return rc;
 }
 
@@ -127,7 +130,7 @@ static int pace_text(const struct account *a, struct buf *out)
 	bytes_text(per_second((double)st->bytes_in, st), in_rate);
 	bytes_text(per_second((double)st->bytes_out, st), rate);
 	rc = buf_addf(out, "pace         %s, %s, %.1f requests/s over %llu connections\n", a->pace,
-		      took, per_second((double)(st->sent + st->failed), st),
+		      took, per_second((double)(st->sent + st->failed_sent), st),
 		      (unsigned long long)st->connections);
 	if (!rc)
 		rc = buf_addf(out, "bytes        out %s (%s/s)  in %s (%s/s)\n", sent, rate, in,
@@ -280,6 +283,7 @@ int summary_json(const struct account *a, struct buf *out)
 		{"read", a->read},
 		{"sent", st->sent},
 		{"failed", st->failed},
+		{"failed_sent", st->failed_sent},
 		{"held_back", a->held_back},
 		{"skipped", account_skipped(a)},
 		{"late", st->late},

@@ -609,7 +609,7 @@ static void test_summary(void **state)
 	assert_int_equal(summary_text(&a, &out), SC_OK);
 	assert_int_equal(buf_add(&out, "", 1), SC_OK);
 	assert_non_null(strstr((char *)out.data,
-			       "10 read = 4 sent + 1 failed + 3 held back + 2 skipped\n"));
+			       "10 read = 4 answered + 1 failed + 3 held back + 2 skipped\n"));
 	assert_non_null(strstr((char *)out.data, "1 connection reset\n"));
 	assert_non_null(strstr((char *)out.data, "1.50 ms"));
 	buf_clear(&out);

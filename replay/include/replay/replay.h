@@ -23,6 +23,7 @@ struct replay_stats {
 	uint64_t taken;
 	uint64_t sent;	 /* went out and were answered */
 	uint64_t failed; /* the sum of errors[] */
+	uint64_t failed_sent; /* of these, whose bytes had begun to go out */
 	uint64_t unsent;
 	uint64_t errors[RESULT_ERRORS];
 	uint64_t status[STATUS_CODES]; /* their sum is sent */
