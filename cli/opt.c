@@ -215,7 +215,7 @@ static int parse(const struct command *cmd, struct parser *p, int argc, char **a
 
 int command_run(const struct command *cmd, int argc, char **argv)
 {
-	struct parser *p = malloc(sizeof(*p));
+	struct parser *p = calloc(1, sizeof(*p));
 	void *options = calloc(1, cmd->options_size ? cmd->options_size : 1);
 	struct operands operands;
 	int status = EXIT_FAILED + 1;
@@ -238,11 +238,11 @@ int command_run(const struct command *cmd, int argc, char **argv)
 		status = usage_error(cmd, "too many operands at", operands.items[cmd->max_operands]) + 1;
 	else
 		status = cmd->run(options, &operands) + 1;
-	for (int i = 0; i < p->n; i++) {
+out:
+	for (int i = 0; p && options && i < p->n; i++) {
 		if (p->rows[i]->set == opt_list)
 			free(((struct str_list *)(void *)((char *)options + p->offsets[i]))->items);
 	}
-out:
 	free(p);
 	free(options);
 	return status - 1;

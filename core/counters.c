@@ -88,8 +88,10 @@ static int group_text(const struct counters *c, enum group g, struct buf *out)
 		rc = buf_addf(out, "%s%" PRIu64 " %s", before, n, rows[i].name);
 		before = rows[i].role == TOTAL ? " = " : rows[i].role == PART ? " + " : ", ";
 	}
-	if (!rc && g == STREAMS && counter_get(c, BYTES_MISSING))
-		rc = buf_addf(out, ", loss %.4f%%", counters_loss_percent(c));
+	if (!rc && g == STREAMS &&
+	    (counter_get(c, BYTES_MISSING) || counter_get(c, ACKS_OF_GAPS)))
+		rc = buf_addf(out, ", loss %.4f%% of bytes, %.4f%% of acks",
+			      counters_loss_percent(c), counters_ack_loss_percent(c));
 	if (!rc && out->len == named) {
 		out->len = start; /* a group of zeros */
 		return SC_OK;

@@ -26,7 +26,8 @@ static inline uint16_t take_u16(struct rd *r)
 {
 	uint16_t v = 0;
 
-	(void)rd_u16(r, &v);
+	if (rd_u16(r, &v))
+		r->p = r->end; /* a rest that is no number ends the input */
 	return v;
 }
 
@@ -34,7 +35,8 @@ static inline uint32_t take_u32(struct rd *r)
 {
 	uint32_t v = 0;
 
-	(void)rd_u32(r, &v);
+	if (rd_u32(r, &v))
+		r->p = r->end; /* a rest that is no number ends the input */
 	return v;
 }
 

@@ -116,8 +116,8 @@ def full_seed():
 SYN_ACK = {C: 0x02, S: 0x12}
 
 
-def engine_seed(talk, size=255, opening=True):
-    out = b"\x10\xff\0"
+def engine_seed(talk, size=255, opening=True, options=0):
+    out = bytes([16, 255, options])
     if opening:
         out += b"".join(bytes([2 | side << 5, SYN_ACK[side], 0, 0]) for side in (C, S))
     for side, what in talk:
@@ -218,6 +218,7 @@ def seeds():
         yield "http", name + "-ahead", http_seed(talk, acked=0xd0)
         yield "engine", name, engine_seed(talk)
         yield "engine", name + "-small", engine_seed(talk, 9, opening=False)
+        yield "engine", name + "-ruled", engine_seed(talk, options=2)
         yield "engine", name + "-late", late_first(talk)
     yield "decode", "past-the-end", decode_seed(12, past_the_end())
     yield "decode", "in-fragments-in-fragments", decode_seed(12, in_fragments_in_fragments())
