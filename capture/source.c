@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <pcap/pcap.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -20,6 +21,7 @@
 
 struct live {
 	pcap_t *pcap;
+	char name[64]; /* of the interface */
 	int link_type;
 	unsigned kernel_drops, iface_drops; /* libpcap's 32-bit counts, as last seen */
 };
@@ -80,7 +82,8 @@ static int read_rings(struct capture_source *s, struct err *err)
 		int n = pcap_dispatch(s->live[i].pcap, BATCH, on_packet, (u_char *)arg);
 
 		if (n == PCAP_ERROR)
-			return err_set(err, SC_EIO, "%s", pcap_geterr(s->live[i].pcap));
+			return err_set(err, SC_EIO, "%s: %s", s->live[i].name,
+				       pcap_geterr(s->live[i].pcap));
 		if (n > 0)
 			any = 1;
 	}
@@ -326,6 +329,7 @@ static int open_live(struct capture_source *s, const struct capture_options *o, 
 	if (!p)
 		return err_set(err, SC_EINVAL, "%s: %s", name, text);
 	s->live[s->n_live++] = (struct live){.pcap = p};
+	(void)snprintf(s->live[s->n_live - 1].name, sizeof(s->live[0].name), "%s", name);
 	(void)pcap_set_snaplen(p, (int)o->snaplen);
 	(void)pcap_set_promisc(p, 1);
 	(void)pcap_set_timeout(p, WAIT_MS);

@@ -98,12 +98,12 @@ def run(*args, status=0, timeout=DEADLINE, cwd=None, env=None, stdin=subprocess.
 class Running:
     """The program in the background. Its stderr goes to a file, so that nothing ever blocks."""
 
-    def __init__(self, folder, *args, env=None):
+    def __init__(self, folder, *args, env=None, prefix=()):
         self.args = [str(a) for a in args]
         self.err_path = pathlib.Path(folder) / f"stderr-{len(list(pathlib.Path(folder).iterdir()))}"
         with open(self.err_path, "wb") as err:
             self.process = subprocess.Popen(
-                [binary(), *self.args],
+                [*prefix, binary(), *self.args],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=err,
