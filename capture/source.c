@@ -17,6 +17,8 @@
 
 #define WAIT_MS 50    /* source_next() returns at least this often */
 #define TURN 65536    /* frames of a file without an exchange, until the caller has a look */
+#define DRAIN_EMPTY 5 /* times that the rings are found empty before a capture ends */
+#define DRAIN_MAX_US 2000000ll
 #define BATCH 512     /* packets taken from one interface before the next has its turn */
 
 struct live {
@@ -193,23 +195,33 @@ static int capture_next(struct source *source, struct exchange **ret, struct err
 	return s->file ? next_file(s, ret) : next_live(s, ret, err);
 }
 
+/* What the kernel holds was on the wire before the stop. It hands the last block of a ring over at the
+ * second tick of its timer, which a busy machine may be late with; so the rings must be found empty
+ * several times, whatever the clock says in between, and are left when they never are. */
+static void drain_rings(struct capture_source *s)
+{
+	int64_t deadline = wall_us() + DRAIN_MAX_US;
+	struct err err;
+	int rc;
+
+	for (int empty = 0; empty < DRAIN_EMPTY; empty += rc == 0) {
+		rc = read_rings(s, &err);
+		if (rc < 0 || (rc > 0 && wall_us() > deadline))
+			break;
+		if (rc == 0)
+			(void)poll(NULL, 0, WAIT_MS);
+	}
+	(void)read_rings(s, &err);
+}
+
 static void capture_stop(struct source *source)
 {
 	struct capture_source *s = (struct capture_source *)source;
-	struct err err;
 
 	if (s->finished)
 		return;
-	/* What the kernel already holds was on the wire before the stop. The last block of a ring is
-	 * handed over at the second tick of its timer, which a busy machine may be late with. */
-	for (int64_t until = wall_us() + 4 * WAIT_MS * 1000; !s->file && wall_us() < until;) {
-		int rc = read_rings(s, &err);
-
-		if (rc < 0)
-			break;
-		if (rc == 0)
-			wait_for_packets(s);
-	}
+	if (!s->file)
+		drain_rings(s);
 	capture_count_drops(source);
 	engine_finish(s->engine);
 	s->finished = true;

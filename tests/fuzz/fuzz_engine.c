@@ -18,13 +18,22 @@
 #define TALKS 4u
 #define HEADERS 40u /* IPv4 and TCP */
 
+#define ORDERS 64u
+
+struct order {
+	uint64_t connection;
+	uint32_t next; /* the least position of its next exchange */
+};
+
 struct run {
 	struct engine *engine;
 	struct counters counters;
 	uint32_t seq[TALKS][2]; /* next of each side */
+	struct order order[ORDERS];
 	uint64_t frames;
 	size_t body_max;
 	int64_t now_us;
+	uint16_t fresh_port; /* of connections that are only opened */
 };
 
 /* The low bits of an operation; then two of the connection, one of the side. */
@@ -36,8 +45,10 @@ enum {
 	OP_CUT,	  /* u8 bytes, u8 of them beyond the snaplen */
 	OP_RAW,	  /* u16 link type, u16 captured length, u16 more on the wire */
 	OP_TIME,
-	OP_POP,
+	OP_POP, /* FLOOD is one of these */
 };
+
+#define FLOOD 0xffu
 
 static void put16(uint8_t *p, unsigned v)
 {
@@ -63,9 +74,16 @@ static void frame(struct run *r, int link_type, struct span bytes, uint32_t more
 	r->now_us += 100;
 }
 
-static void segment(struct run *r, unsigned talk, int side, uint32_t seq, uint8_t flags,
-		    struct span payload, uint32_t more)
+struct ends {
+	uint16_t client_port;
+	int side; /* that sends */
+	uint32_t seq, ack;
+};
+
+static void segment(struct run *r, const struct ends *ends, uint8_t flags, struct span payload,
+		    uint32_t more)
 {
+	int side = ends->side;
 	uint8_t *bytes = calloc(1, HEADERS + payload.len);
 	uint8_t *ip = bytes, *tcp = bytes + 20;
 
@@ -76,10 +94,10 @@ static void segment(struct run *r, unsigned talk, int side, uint32_t seq, uint8_
 	ip[9] = 6;
 	put32(ip + 12, side ? 0x0a000002 : 0x0a000001);
 	put32(ip + 16, side ? 0x0a000001 : 0x0a000002);
-	put16(tcp, side ? 80 : 40000 + talk);
-	put16(tcp + 2, side ? 40000 + talk : 80);
-	put32(tcp + 4, seq);
-	put32(tcp + 8, flags & TCP_ACK ? r->seq[talk][!side] : 0);
+	put16(tcp, side ? 80 : ends->client_port);
+	put16(tcp + 2, side ? ends->client_port : 80);
+	put32(tcp + 4, ends->seq);
+	put32(tcp + 8, flags & TCP_ACK ? ends->ack : 0);
 	tcp[12] = 0x50;
 	tcp[13] = flags;
 	if (payload.len)
@@ -88,23 +106,32 @@ static void segment(struct run *r, unsigned talk, int side, uint32_t seq, uint8_
 	free(bytes);
 }
 
+static struct ends ends_of(const struct run *r, unsigned talk, int side)
+{
+	return (struct ends){(uint16_t)(40000 + talk), side, r->seq[talk][side],
+			     r->seq[talk][!side]};
+}
+
 static void data(struct run *r, unsigned talk, int side, struct span bytes, uint32_t more)
 {
+	struct ends ends = ends_of(r, talk, side);
 	uint32_t *seq = &r->seq[talk][side];
 
-	segment(r, talk, side, *seq, TCP_ACK, bytes, more);
+	segment(r, &ends, TCP_ACK, bytes, more);
 	*seq += (uint32_t)bytes.len + more;
 }
 
 static void flagged(struct run *r, unsigned talk, int side, struct rd *in)
 {
+	struct ends ends = ends_of(r, talk, side);
 	uint8_t flags = take_u8(in);
 	uint32_t *seq = &r->seq[talk][side];
 	int32_t distance = (int8_t)take_u8(in);
 	uint32_t at = *seq + (uint32_t)distance;
 	struct span bytes = take_bytes(in, take_u8(in));
 
-	segment(r, talk, side, at, flags, bytes, 0);
+	ends.seq = at;
+	segment(r, &ends, flags, bytes, 0);
 	at += (uint32_t)bytes.len + (flags & (TCP_SYN | TCP_FIN) ? 1u : 0u);
 	if ((int32_t)(at - *seq) > 0)
 		*seq = at;
@@ -115,10 +142,24 @@ static void pop(struct run *r)
 	struct exchange *ex;
 
 	while ((ex = engine_pop(r->engine))) {
+		struct order *last = &r->order[ex->connection % ORDERS];
+
+		assert(last->connection != ex->connection || ex->position >= last->next);
+		*last = (struct order){ex->connection, ex->position + 1};
 		check_exchange(ex, r->body_max);
 		assert(ex->client.len && ex->client.len == ex->server.len);
 		count(&r->counters, REQUESTS_STORED);
 		exchange_free(ex);
+	}
+}
+
+/* Many connections, so that tables grow. */
+static void flood(struct run *r)
+{
+	for (unsigned i = 0; i < 256; i++) {
+		struct ends ends = {.client_port = ++r->fresh_port};
+
+		segment(r, &ends, TCP_SYN, span_of(NULL, 0), 0);
 	}
 }
 
@@ -160,6 +201,8 @@ static void step(struct run *r, struct rd *in)
 		break;
 	default:
 		pop(r);
+		if (op == FLOOD)
+			flood(r);
 		break;
 	}
 }

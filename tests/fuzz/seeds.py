@@ -86,6 +86,41 @@ HEADS = [GET, HEAD, PUT.split(b"3;")[0], CONNECT, UPGRADE, EXPECT, OK[:-3], CHUN
          b"OPTIONS * HTTP/1.1\r\n first: x\r\nHost: h\r\nhost: i\r\n\r\n"]
 
 
+ENDS = (("10.3.0.1", 40000), ("10.4.0.1", 80))
+SEGMENT = wire.tcp(*ENDS, 1, 1, wire.ACK, GET)
+IP4 = wire.ip4("10.3.0.1", "10.4.0.1", wire.TCP, SEGMENT)
+IP6 = wire.ip6("2001:db8::1", "2001:db8::2", wire.TCP, SEGMENT).data
+ETHERNET = wire.ethernet()(IP4).data
+IP4 = IP4.data
+NSH = bytes.fromhex("0002010300000101") + ETHERNET
+
+# Tunnels that no capture of ours has: the port of UDP, or the EtherType, and what stands there.
+UDP_TUNNELS = {
+    "ayiya": (5072, b"\x40\x50\x00\x29" + bytes(40) + IP6),
+    "teredo": (3544, b"\0\1" + bytes(11) + b"\0\0" + bytes(6) + IP6),
+    "l2tp": (1701, bytes.fromhex("000200010001ff030021") + IP4),
+    "l2tp-all-fields": (1701, bytes.fromhex("4a02007000010001000000000002aaaaff030021") + IP4),
+    "vxlan-gpe": (4790, bytes.fromhex("0c00000300000100") + ETHERNET),
+    "vxlan-gpe-nsh": (4790, bytes.fromhex("0c00000400000100") + NSH),
+    "mpls": (6635, bytes.fromhex("000101ff") + IP4),
+    "tzsp": (37008, bytes.fromhex("01000001000a02aaaa01") + ETHERNET),
+}
+TYPE_TUNNELS = {
+    "vntag": (0x8926, bytes.fromhex("000000000800") + IP4),
+    "provider-bridge": (0x88e7, bytes(4) + ETHERNET),
+    "nsh": (0x894f, NSH),
+}
+PPTP = bytes.fromhex("3081880b00700001000000010000000aff030021") + IP4
+
+
+def tunnels():
+    for name, (port, inside) in UDP_TUNNELS.items():
+        yield name, wire.ip4("10.1.0.1", "10.2.0.1", wire.UDP, wire.udp(port, port, inside))
+    for name, (kind, inside) in TYPE_TUNNELS.items():
+        yield name, wire.Packet(kind, inside)
+    yield "pptp", wire.ip4("10.1.0.1", "10.2.0.1", wire.GRE, PPTP)
+
+
 def split(data, size):
     return [data[i:i + size] for i in range(0, len(data), size)]
 
@@ -222,6 +257,10 @@ def seeds():
         yield "engine", name + "-late", late_first(talk)
     yield "decode", "past-the-end", decode_seed(12, past_the_end())
     yield "decode", "in-fragments-in-fragments", decode_seed(12, in_fragments_in_fragments())
+    for name, packet in tunnels():
+        data = wire.ethernet()(packet).data
+        yield "decode", "tunnel-" + name, decode_seed(1, [wire.Frame(0, data, len(data))])
+    yield "engine", "many-connections", engine_seed(TALKS["post"]) + b"\xff" * 12
     yield "http", "full", full_seed()
     for name, data in stream_seeds():
         yield "stream", name, data
