@@ -126,6 +126,8 @@ static void run_sink(struct bench *b, struct took *rows, struct took *index)
 		for (unsigned k = 0; k < n; k++)
 			CHECK(sink_put(sink, batch[k], &err) == SC_OK);
 		stop(rows);
+		for (unsigned k = 0; k < n; k++)
+			exchange_free(batch[k]);
 	}
 	start(index);
 	CHECK(sink_finish(sink, 2, &err) == SC_OK);

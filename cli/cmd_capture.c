@@ -166,17 +166,15 @@ struct job {
 	struct err err;
 };
 
-static void write_one(struct job *j, struct exchange *ex)
+static void write_one(struct job *j, const struct exchange *ex)
 {
 	struct err err;
 	int rc;
 
 	j->given++;
-	if (j->rc) { /* the sink is broken: what still comes is lost, and said to be */
-		exchange_free(ex);
-		return;
-	}
-	rc = sink_put(j->sink, ex, &err); /* moved */
+	if (j->rc)
+		return; /* the sink is broken: what still comes is lost, and said to be */
+	rc = sink_put(j->sink, ex, &err);
 	if (rc) {
 		j->rc = rc;
 		j->err = err;
@@ -195,16 +193,9 @@ static void count_stored(struct job *j)
 
 static void write_list(struct job *j, struct node *list)
 {
-	size_t bytes = 0;
-
-	while (list) {
-		struct node *next = list->next;
-
-		bytes += list->bytes;
-		write_one(j, (struct exchange *)(void *)list);
-		list = next;
-	}
-	queue_release(j->queue, bytes);
+	for (const struct node *n = list; n; n = n->next)
+		write_one(j, (const struct exchange *)(const void *)n);
+	queue_return(j->queue, list); /* moved */
 }
 
 static void *writer(void *arg)
@@ -283,11 +274,21 @@ static void print_progress(struct job *j)
 		counters_loss_percent(&sum), terminal ? "\033[K" : "\n");
 }
 
+static void free_spent(struct job *j)
+{
+	struct node *n;
+
+	while ((n = queue_spent(j->queue)))
+		drop_node(n);
+}
+
 /* Moves ex to the writer, or counts why not. False: the writer is gone. */
 static bool hand_over(struct job *j, struct exchange *ex)
 {
 	enum verdict v;
 	int rc;
+
+	free_spent(j);
 
 	if (j->args->count && j->handed >= j->args->count) {
 		count(&j->parse_counts, REQUESTS_OVER_COUNT);
@@ -332,10 +333,12 @@ static int parse(struct job *j, struct err *err)
 			return SC_OK;
 		if (rc < 0 && rc != SC_EAGAIN)
 			return rc;
-		if (rc == SC_EAGAIN)
+		if (rc == SC_EAGAIN) {
 			queue_publish(j->queue);
-		else if (++turns % 256)
+			free_spent(j);
+		} else if (++turns % 256) {
 			continue;
+		}
 		print_progress(j);
 		if (queue_given_up(j->queue))
 			return SC_OK;

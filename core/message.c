@@ -465,6 +465,8 @@ static uint32_t line_end(const struct message *m, uint32_t at, uint32_t *ret_nex
 /* The message has room for a field a line, up to LIMIT_FIELDS. */
 static int parse_fields(struct message *m, uint32_t at)
 {
+	bool in_field = false;
+
 	while (at < m->head_len) {
 		uint32_t start = at, end = line_end(m, at, &at);
 		const uint8_t *colon;
@@ -473,13 +475,15 @@ static int parse_fields(struct message *m, uint32_t at)
 		if (end == start)
 			break;
 		if ((m->head[start] == ' ' || m->head[start] == '\t') && m->n_fields) {
-			/* obs-fold (RFC 9112, 5.2) */
+			/* obs-fold (RFC 9112, 5.2), of the line before, whatever that is */
 			struct slice *v = &m->fields[m->n_fields - 1].value;
 
-			*v = trim(m->head, v->off, end);
+			if (in_field)
+				*v = trim(m->head, v->off, end);
 			continue;
 		}
 		colon = memchr(m->head + start, ':', end - start);
+		in_field = colon;
 		if (!colon)
 			continue; /* no field; most recipients pass over it */
 		f.name = trim(m->head, start, (uint32_t)(colon - m->head));

@@ -23,12 +23,14 @@ struct list {
 struct queue {
 	pthread_mutex_t lock;
 	pthread_cond_t filled, drained;
-	struct list ready; /* under the lock, as are the three below */
+	struct list ready; /* under the lock, as are the four below */
+	struct list returned;
 	size_t held;       /* bytes published and not yet released */
 	bool closed;
 	bool given_up;
 
-	struct list batch; /* the producer's own */
+	struct list batch; /* the producer's own, as is spent */
+	struct list spent;
 	size_t held_seen;  /* `held` when the producer last looked */
 	size_t max_bytes;
 	enum queue_policy policy;
@@ -60,7 +62,9 @@ struct queue *queue_new(size_t max_bytes, enum queue_policy policy)
 	q->max_bytes = max_bytes;
 	q->policy = policy;
 	list_clear(&q->ready);
+	list_clear(&q->returned);
 	list_clear(&q->batch);
+	list_clear(&q->spent);
 	pthread_mutex_init(&q->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -77,6 +81,8 @@ void queue_free(struct queue *q, void (*drop)(struct node *))
 	if (!q)
 		return;
 	list_join(&q->ready, &q->batch);
+	list_join(&q->ready, &q->returned);
+	list_join(&q->ready, &q->spent);
 	for (n = q->ready.head; n; n = next) {
 		next = n->next;
 		drop(n);
@@ -89,14 +95,26 @@ void queue_free(struct queue *q, void (*drop)(struct node *))
 
 void queue_publish(struct queue *q)
 {
-	if (!q->batch.head)
-		return;
 	pthread_mutex_lock(&q->lock);
 	q->held += q->batch.bytes;
 	q->held_seen = q->held;
+	if (q->batch.head)
+		pthread_cond_signal(&q->filled);
 	list_join(&q->ready, &q->batch);
-	pthread_cond_signal(&q->filled);
+	list_join(&q->spent, &q->returned);
 	pthread_mutex_unlock(&q->lock);
+}
+
+struct node *queue_spent(struct queue *q)
+{
+	struct node *n = q->spent.head;
+
+	if (!n)
+		return NULL;
+	q->spent.head = n->next;
+	if (!q->spent.head)
+		list_clear(&q->spent);
+	return n;
 }
 
 static bool over(const struct queue *q, size_t bytes)
@@ -195,6 +213,22 @@ void queue_release(struct queue *q, size_t bytes)
 	pthread_mutex_lock(&q->lock);
 	assert(q->held >= bytes);
 	q->held -= bytes;
+	pthread_cond_signal(&q->drained);
+	pthread_mutex_unlock(&q->lock);
+}
+
+void queue_return(struct queue *q, struct node *list)
+{
+	struct list l = {.head = list, .tail = &l.head};
+
+	for (struct node *n = list; n; n = n->next) {
+		l.bytes += n->bytes;
+		l.tail = &n->next;
+	}
+	pthread_mutex_lock(&q->lock);
+	assert(q->held >= l.bytes);
+	q->held -= l.bytes;
+	list_join(&q->returned, &l);
 	pthread_cond_signal(&q->drained);
 	pthread_mutex_unlock(&q->lock);
 }

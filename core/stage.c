@@ -113,11 +113,11 @@ void sink_free(struct sink *s)
 		s->ops->free(s);
 }
 
-static int null_put(struct sink *s, struct exchange *ex, struct err *err)
+static int null_put(struct sink *s, const struct exchange *ex, struct err *err)
 {
 	(void)s;
+	(void)ex;
 	(void)err;
-	exchange_free(ex);
 	return SC_OK;
 }
 

@@ -278,7 +278,7 @@ static int write_exchange(struct capture_sink *w, const struct exchange *ex, str
 	return rc ? rc : db_row(st, err);
 }
 
-static int capture_put(struct sink *s, struct exchange *ex, struct err *err)
+static int capture_put(struct sink *s, const struct exchange *ex, struct err *err)
 {
 	struct capture_sink *w = (struct capture_sink *)s;
 	int rc;
@@ -291,7 +291,6 @@ static int capture_put(struct sink *s, struct exchange *ex, struct err *err)
 		db_rollback(w->st);
 		w->failed = true;
 	}
-	exchange_free(ex);
 	return rc;
 }
 

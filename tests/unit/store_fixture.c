@@ -78,6 +78,7 @@ void put(struct sink *sink, struct exchange *ex)
 
 	if (sink_put(sink, ex, &err))
 		fail_msg("%s", err.text);
+	exchange_free(ex);
 }
 
 struct message *make_message(struct span head, struct span body)

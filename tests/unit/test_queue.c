@@ -108,6 +108,32 @@ static void test_refuse(void **state)
 	queue_free(q, drop); /* with the third inside */
 }
 
+/* What the consumer returns comes back to the producer, all of it and in order. */
+static void test_return(void **state)
+{
+	struct queue *q = queue_new(100, QUEUE_REFUSE);
+	struct item *items[4];
+	struct node *list;
+
+	(void)state;
+	for (unsigned i = 0; i < 4; i++) {
+		items[i] = item_new(i);
+		assert_int_equal(queue_push(q, &items[i]->node, 25), SC_OK);
+	}
+	queue_publish(q);
+	assert_int_equal(queue_take(q, 0, &list), SC_OK);
+	assert_null(queue_spent(q));
+	queue_return(q, list);
+	assert_null(queue_spent(q)); /* not before the producer had the lock */
+	queue_publish(q);
+	for (unsigned i = 0; i < 3; i++)
+		assert_ptr_equal(queue_spent(q), items[i]);
+	assert_int_equal(queue_push(q, &items[0]->node, 100), SC_OK); /* there is room again */
+	free(items[1]);
+	free(items[2]);
+	queue_free(q, drop); /* with one spent and one pushed inside */
+}
+
 static void *consume_and_give_up(void *arg)
 {
 	struct queue *q = arg;
@@ -150,6 +176,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_wait),
 		cmocka_unit_test(test_refuse),
+		cmocka_unit_test(test_return),
 		cmocka_unit_test(test_give_up),
 	};
 

@@ -30,6 +30,8 @@ void queue_free(struct queue *q, void (*drop)(struct node *));
  * pushed becomes visible at the next queue_publish, or after QUEUE_BATCH nodes by itself. */
 int queue_push(struct queue *q, struct node *n, size_t bytes);
 void queue_publish(struct queue *q);
+/* A node that the consumer returned, moved, or NULL. New ones are seen at each publish. */
+struct node *queue_spent(struct queue *q);
 void queue_close(struct queue *q); /* publishes; no more will come */
 bool queue_given_up(struct queue *q); /* the consumer did: pushes have no use any more */
 
@@ -38,6 +40,10 @@ bool queue_given_up(struct queue *q); /* the consumer did: pushes have no use an
 int queue_take(struct queue *q, int timeout_ms, struct node **ret);
 /* Bytes of taken nodes count as held until given back. */
 void queue_release(struct queue *q, size_t bytes);
+/* The same, and the nodes themselves (a whole list as queue_take() gave it, moved): the producer gets
+ * them back from queue_spent(), to free them in the thread that made them. Freed by another, each
+ * would take the allocator's lock. */
+void queue_return(struct queue *q, struct node *list);
 void queue_give_up(struct queue *q); /* further pushes return SC_ECLOSED; a waiting one wakes */
 
 #endif

@@ -78,8 +78,8 @@ void source_free(struct source *s);
 /* Where exchanges go. One thread at a time. */
 struct sink;
 struct sink_ops {
-	/* Moves ex, also on failure. */
-	int (*put)(struct sink *s, struct exchange *ex, struct err *err);
+	/* ex is borrowed for the call. */
+	int (*put)(struct sink *s, const struct exchange *ex, struct err *err);
 	/* Called now and then with the clock, us since 1970, so that work can be committed in time.
 	 * May be NULL. */
 	int (*tick)(struct sink *s, int64_t now_us, struct err *err);
@@ -92,7 +92,7 @@ struct sink_ops {
 struct sink {
 	const struct sink_ops *ops;
 };
-static inline int sink_put(struct sink *s, struct exchange *ex, struct err *err)
+static inline int sink_put(struct sink *s, const struct exchange *ex, struct err *err)
 {
 	return s->ops->put(s, ex, err);
 }
