@@ -260,7 +260,7 @@ def seeds():
     for name, packet in tunnels():
         data = wire.ethernet()(packet).data
         yield "decode", "tunnel-" + name, decode_seed(1, [wire.Frame(0, data, len(data))])
-    yield "engine", "many-connections", engine_seed(TALKS["post"]) + b"\xff" * 12
+    yield "engine", "many-connections", engine_seed(TALKS["post"]) + b"\xff\xf1\0" * 3
     yield "http", "full", full_seed()
     for name, data in stream_seeds():
         yield "stream", name, data
