@@ -378,8 +378,11 @@ static enum http_verdict response_head(struct context *c, struct http *h, struct
 	} else {
 		message_free(m);
 	}
-	if (status == 101 || (t && t->connect && status / 100 == 2))
+	if (status == 101 || (t && t->connect && status / 100 == 2)) {
+		if (h->message)
+			h->message->flags |= MESSAGE_UPGRADE;
 		return HTTP_TUNNEL;
+	}
 	return t && t->head ? HTTP_NO_BODY : HTTP_BODY;
 }
 

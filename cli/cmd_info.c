@@ -14,7 +14,6 @@
 #include "store/store.h"
 #include "table.h"
 
-#define TEXT_BYTES (64u * MIB)
 
 struct info_options {
 	bool json;
@@ -143,7 +142,7 @@ static int64_t file_size(const char *path, const char *suffix)
 	struct buf name;
 	int64_t size = 0;
 
-	buf_init(&name, TEXT_BYTES);
+	buf_init(&name, LIMIT_INFO_BYTES);
 	if (buf_addf(&name, "%s%s", path, suffix) == SC_OK &&
 	    stat((const char *)name.data, &file) == 0)
 		size = file.st_size;
@@ -203,7 +202,7 @@ static void print_shown(const char *text)
 {
 	struct buf b;
 
-	buf_init(&b, TEXT_BYTES);
+	buf_init(&b, LIMIT_INFO_BYTES);
 	if (text && table_shown(&b, span_str(text)) == SC_OK && b.len)
 		(void)fwrite(b.data, 1, b.len, stdout);
 	buf_done(&b);
@@ -247,7 +246,7 @@ static void print_ledger(const json_t *ledger)
 					    (uint64_t)integer(names, rows[i].name));
 		}
 	}
-	buf_init(&text, TEXT_BYTES);
+	buf_init(&text, LIMIT_INFO_BYTES);
 	if (counters_text(&counters, &text) == SC_OK) {
 		for (size_t i = 0, start = 0; i < text.len; i++) {
 			if (text.data[i] != '\n')

@@ -2,7 +2,7 @@
 /* Rows as a text table, CSV or JSON. What is in the cells is a stranger's: a text table shows
  * control characters escaped and never lets them reach the terminal.
  *
- * A text table holds its rows until the widths are known, up to HELD_BYTES; what comes after is
+ * A text table holds its rows until the widths are known, up to LIMIT_TABLE_BYTES; what comes after is
  * printed as it comes, with the widths so far. */
 #include "table.h"
 
@@ -16,7 +16,6 @@
 #include "core/json.h"
 #include "core/limits.h"
 
-#define HELD_BYTES (16u * MIB)
 #define CELL_BYTES                                                                                 \
 	(8ull * 1024 * MIB) /* SQLite's ceiling of a value, 1 GB, with every byte escaped */
 #define COLUMN_LEAST 6u                /* what a column keeps when the terminal is narrow */
@@ -417,8 +416,8 @@ struct table *table_new(FILE *out, enum table_format format, int columns, const 
 	t->format = format;
 	t->n = columns;
 	t->terminal = terminal_width(out);
-	buf_init(&t->held, HELD_BYTES + CELL_BYTES);
-	buf_init(&t->cells, HELD_BYTES + CELL_BYTES);
+	buf_init(&t->held, LIMIT_TABLE_BYTES + CELL_BYTES);
+	buf_init(&t->cells, LIMIT_TABLE_BYTES + CELL_BYTES);
 	buf_init(&t->scratch, CELL_BYTES);
 	t->columns = calloc((size_t)columns + 1, sizeof(*t->columns));
 	for (int i = 0; i < columns && t->columns; i++) {
@@ -447,7 +446,7 @@ int table_cell(struct table *t, enum cell_kind kind, struct span text)
 	t->at = (t->at + 1) % t->n;
 	if (t->at)
 		return SC_OK;
-	if (t->format == TABLE_TEXT && (t->begun || t->held.len + t->cells.len > HELD_BYTES))
+	if (t->format == TABLE_TEXT && (t->begun || t->held.len + t->cells.len > LIMIT_TABLE_BYTES))
 		print_held(t);
 	return ferror(t->out) ? SC_EIO : SC_OK;
 }

@@ -16,7 +16,6 @@
 #define FIRST_SLOTS 1024u
 #define RECENT_SETS 64u
 #define RECENT_WAYS 4u
-#define RECENT_BYTES 4096u
 
 struct slot {
 	uint8_t digest[DIGEST];
@@ -28,7 +27,7 @@ struct recent {
 	int64_t id; /* 0: none */
 	uint64_t mark;
 	uint32_t len;
-	uint8_t bytes[RECENT_BYTES];
+	uint8_t bytes[LIMIT_RECENT_BODY];
 };
 
 struct recent_set {
@@ -219,7 +218,7 @@ int body_keep(struct store *st, struct span bytes, int64_t *ret_id, struct err *
 	int64_t id;
 	int rc;
 
-	if (bytes.len == 0 || bytes.len > RECENT_BYTES) {
+	if (bytes.len == 0 || bytes.len > LIMIT_RECENT_BODY) {
 		id = 0;
 		rc = bytes.len ? digest_keep(st, bytes, &id, err) : SC_OK;
 		if (!rc)

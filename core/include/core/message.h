@@ -32,7 +32,6 @@ enum message_flags {
 	MESSAGE_GAP = 1 << 2,       /* bytes of it were lost on the wire, or it was cut off */
 	MESSAGE_UNKEPT = 1 << 3,    /* framed only: the body was never kept */
 	MESSAGE_UPGRADE = 1 << 4,   /* 101, or 2xx to CONNECT: no HTTP after it */
-	MESSAGE_CANONICAL = 1 << 5, /* internal: rebuilt from parts, see message_is_canonical */
 };
 
 struct message {
