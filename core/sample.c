@@ -6,45 +6,58 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/rng.h"
+#include "core/rule.h"
+#include "rule_index.h"
 
 struct sample {
 	struct stage stage;
-	struct rng rng;
-	enum sample_by by;
-	uint64_t seed;
+	struct sampler sampler;
 	double percent;
-	uint64_t below; /* let in when the throw is below; all of them at 100% */
 };
 
 int sample_parse(const char *text, double *ret_percent, struct err *err)
 {
-	char *end;
-	double v = strtod(text, &end);
+	char *end = NULL;
+	/* strtod would also take hex, nan and white space. */
+	bool number = strchr("0123456789.", text[0]) && !strpbrk(text, "xX");
+	double v = number ? strtod(text, &end) : -1;
 
-	if (end != text && *end == '%')
+	if (v >= 0 && end == text)
+		v = -1;
+	if (v >= 0 && *end == '%')
 		end++;
-	if (end == text || *end || !(v >= 0 && v <= 100))
+	if (!(v >= 0 && v <= 100) || *end)
 		return err_set(err, SC_EINVAL, "'%s' is not a percentage within 0..100", text);
 	*ret_percent = v;
 	return SC_OK;
 }
 
-int sample_by_parse(const char *text, enum sample_by *ret, struct err *err)
+int sample_key_parse(const char *text, struct sample_key *ret, struct err *err)
 {
-	static const char *const names[] = {
-		[SAMPLE_BY_REQUEST] = "request",
-		[SAMPLE_BY_CONNECTION] = "connection",
-		[SAMPLE_BY_CLIENT] = "client",
+	static const struct {
+		const char *name;
+		bool named;
+	} kinds[SAMPLE_BYS] = {
+		[SAMPLE_BY_REQUEST] = {"request", false},
+		[SAMPLE_BY_CONNECTION] = {"connection", false},
+		[SAMPLE_BY_CLIENT] = {"client", false},
+		[SAMPLE_BY_HEADER] = {"header:", true},
+		[SAMPLE_BY_COOKIE] = {"cookie:", true},
+		[SAMPLE_BY_QUERY] = {"query:", true},
 	};
 
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		if (strcmp(text, names[i]) == 0) {
-			*ret = (enum sample_by)i;
+	for (size_t i = 0; i < SAMPLE_BYS; i++) {
+		size_t len = strlen(kinds[i].name);
+
+		if (kinds[i].named ? strncmp(text, kinds[i].name, len) == 0 && text[len]
+				   : strcmp(text, kinds[i].name) == 0) {
+			*ret = (struct sample_key){(enum sample_by)i,
+						   kinds[i].named ? text + len : NULL};
 			return SC_OK;
 		}
 	}
-	return err_set(err, SC_EINVAL, "'%s': expected request, connection or client", text);
+	return err_set(err, SC_EINVAL, "'%s': expected request, connection, client, header:NAME, "
+		       "cookie:NAME or query:NAME", text);
 }
 
 static size_t put_addr(uint8_t *to, const struct addr *a, bool with_port)
@@ -56,11 +69,11 @@ static size_t put_addr(uint8_t *to, const struct addr *a, bool with_port)
 	return a->len + sizeof(a->port);
 }
 
-/* The throw: the same for the same key. */
-static uint64_t keyed_throw(const struct sample *s, const struct addr *client,
-			    const struct addr *server)
+/* Two addresses, or one. */
+static uint64_t hash_ends(const struct sampler *s, const struct addr *client,
+			  const struct addr *server)
 {
-	bool connection = s->by == SAMPLE_BY_CONNECTION;
+	bool connection = s->key.by != SAMPLE_BY_CLIENT;
 	uint8_t key[40];
 	size_t n = put_addr(key, client, connection);
 
@@ -69,13 +82,76 @@ static uint64_t keyed_throw(const struct sample *s, const struct addr *client,
 	return hash_bytes(key, n, s->seed);
 }
 
+/* name=value; name=value (RFC 6265, 4.2.1) */
+static bool cookie_in(struct span list, struct span name, struct span *ret)
+{
+	while (list.len) {
+		const uint8_t *end = memchr(list.p, ';', list.len);
+		struct span pair = span_of(list.p, end ? (size_t)(end - list.p) : list.len);
+		const uint8_t *eq;
+
+		list = span_of(list.p + pair.len + (end != NULL), list.len - pair.len - (end != NULL));
+		while (pair.len && (*pair.p == ' ' || *pair.p == '\t'))
+			pair = span_of(pair.p + 1, pair.len - 1);
+		eq = memchr(pair.p, '=', pair.len);
+		if (eq && span_eq(span_of(pair.p, (size_t)(eq - pair.p)), name)) {
+			*ret = span_of(eq + 1, pair.len - (size_t)(eq + 1 - pair.p));
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool key_value(const struct sampler *s, const struct exchange *ex, struct span *ret)
+{
+	struct values at = {0};
+	struct subject subject;
+	struct span list;
+
+	subject_of(ex, &subject);
+	if (s->key.by == SAMPLE_BY_QUERY)
+		return subject_value(&subject, RULE_QUERY, s->key.name, &at, ret);
+	if (s->key.by == SAMPLE_BY_HEADER)
+		return subject_value(&subject, RULE_HEADER, s->key.name, &at, ret);
+	while (subject_value(&subject, RULE_HEADER, "Cookie", &at, &list)) {
+		if (cookie_in(list, span_str(s->key.name), ret))
+			return true;
+	}
+	return false;
+}
+
+void sampler_init(struct sampler *s, const struct sample_key *key, uint64_t seed)
+{
+	*s = (struct sampler){.key = *key, .seed = seed};
+	rng_init(&s->rng, seed);
+}
+
+static bool below(uint64_t throw, double percent)
+{
+	return percent >= 100 || throw < (uint64_t)ldexp(percent / 100, 64);
+}
+
+bool sampler_takes(struct sampler *s, const struct exchange *ex, double percent)
+{
+	struct span value;
+
+	if (percent >= 100 && s->key.by != SAMPLE_BY_REQUEST)
+		return true;
+	if (s->key.by == SAMPLE_BY_REQUEST)
+		return below(rng_next(&s->rng), percent);
+	if (s->key.by >= SAMPLE_BY_HEADER && key_value(s, ex, &value))
+		return below(hash_bytes(value.p, value.len, s->seed), percent);
+	return below(hash_ends(s, &ex->client, &ex->server), percent);
+}
+
 static enum verdict sample_flow(struct stage *st, const struct addr *client,
 				const struct addr *server)
 {
 	const struct sample *s = (const struct sample *)st;
+	enum sample_by by = s->sampler.key.by;
 
-	if (s->percent >= 100 || s->by == SAMPLE_BY_REQUEST ||
-	    keyed_throw(s, client, server) < s->below)
+	if ((by != SAMPLE_BY_CONNECTION && by != SAMPLE_BY_CLIENT) ||
+	    below(hash_ends(&s->sampler, client, server), s->percent))
 		return VERDICT_KEEP;
 	return VERDICT_UNSAMPLED;
 }
@@ -83,14 +159,9 @@ static enum verdict sample_flow(struct stage *st, const struct addr *client,
 static enum verdict sample_head(struct stage *st, struct exchange *ex)
 {
 	struct sample *s = (struct sample *)st;
-	uint64_t throw;
 
-	if (s->percent < 100) {
-		throw = s->by == SAMPLE_BY_REQUEST ? rng_next(&s->rng)
-						   : keyed_throw(s, &ex->client, &ex->server);
-		if (throw >= s->below)
-			return VERDICT_UNSAMPLED;
-	}
+	if (!sampler_takes(&s->sampler, ex, s->percent))
+		return VERDICT_UNSAMPLED;
 	ex->sample = ex->sample * s->percent / 100;
 	return VERDICT_KEEP;
 }
@@ -107,7 +178,7 @@ static const struct stage_ops sample_ops = {
 	.free = sample_free,
 };
 
-struct stage *stage_sample_new(double percent, enum sample_by by, uint64_t seed)
+struct stage *stage_sample_new(double percent, const struct sample_key *key, uint64_t seed)
 {
 	struct sample *s = calloc(1, sizeof(*s));
 
@@ -115,9 +186,6 @@ struct stage *stage_sample_new(double percent, enum sample_by by, uint64_t seed)
 		return NULL;
 	s->stage.ops = &sample_ops;
 	s->percent = percent;
-	s->by = by;
-	s->seed = seed;
-	s->below = percent < 100 ? (uint64_t)ldexp(percent / 100, 64) : 0;
-	rng_init(&s->rng, seed);
+	sampler_init(&s->sampler, key, seed);
 	return &s->stage;
 }

@@ -2,7 +2,6 @@
 /* The joints of a chain, and the two smallest links: the marker stage and the null sink. */
 #include "core/stage.h"
 
-#include <assert.h>
 #include <stdlib.h>
 
 void stage_free(struct stage *s)
@@ -11,19 +10,34 @@ void stage_free(struct stage *s)
 		s->ops->free(s);
 }
 
-void chain_add(struct chain *c, struct stage *s)
+int chain_add(struct chain *c, struct stage *s)
 {
-	assert(c->n < CHAIN_STAGES);
+	if (s && c->n == c->room) {
+		unsigned room = c->room ? 2 * c->room : 8;
+		struct stage **grown = realloc(c->stages, room * sizeof(struct stage *));
+
+		if (!grown) {
+			stage_free(s);
+			return SC_ENOMEM;
+		}
+		c->stages = grown;
+		c->room = room;
+	}
+	if (!s)
+		return SC_ENOMEM;
 	c->stages[c->n++] = s;
+	return SC_OK;
 }
 
 void chain_done(struct chain *c)
 {
 	while (c->n)
 		stage_free(c->stages[--c->n]);
+	free(c->stages);
+	*c = (struct chain){.n = 0};
 }
 
-enum verdict chain_flow(struct chain *c, const struct addr *client, const struct addr *server)
+enum verdict chain_flow(const struct chain *c, const struct addr *client, const struct addr *server)
 {
 	for (unsigned i = 0; i < c->n; i++) {
 		struct stage *s = c->stages[i];
@@ -35,7 +49,7 @@ enum verdict chain_flow(struct chain *c, const struct addr *client, const struct
 	return VERDICT_KEEP;
 }
 
-enum verdict chain_head(struct chain *c, struct exchange *ex)
+enum verdict chain_head(const struct chain *c, struct exchange *ex)
 {
 	for (unsigned i = 0; i < c->n; i++) {
 		struct stage *s = c->stages[i];
@@ -47,7 +61,7 @@ enum verdict chain_head(struct chain *c, struct exchange *ex)
 	return VERDICT_KEEP;
 }
 
-enum verdict chain_whole(struct chain *c, struct exchange *ex)
+enum verdict chain_whole(const struct chain *c, struct exchange *ex)
 {
 	for (unsigned i = 0; i < c->n; i++) {
 		struct stage *s = c->stages[i];

@@ -218,7 +218,7 @@ static void add_rules(struct chain *early)
 	s = stage_filter_new(f); /* moved */
 	assert(s);
 	chain_add(early, s);
-	s = stage_sample_new(50, SAMPLE_BY_CONNECTION, 1);
+	s = stage_sample_new(50, &(struct sample_key){SAMPLE_BY_CONNECTION, NULL}, 1);
 	assert(s);
 	chain_add(early, s);
 }

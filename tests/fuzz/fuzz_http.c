@@ -76,7 +76,7 @@ static void add_rules(struct run *r, uint8_t rules)
 	if (!(rules & 4))
 		return;
 	assert(sample_parse("50%", &percent, NULL) == SC_OK);
-	s = stage_sample_new(percent, SAMPLE_BY_REQUEST, rules);
+	s = stage_sample_new(percent, &(struct sample_key){SAMPLE_BY_REQUEST, NULL}, rules);
 	assert(s);
 	chain_add(&r->early, s);
 }

@@ -1,23 +1,47 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The sampling percentage. By request: each is let in by itself with that probability (Istio's
- * semantics: sampling, not counting). By connection or client: a keyed hash decides, so that the same
- * one is always in or always out, and 10% is a subset of 50% under the same seed. */
+ * semantics: sampling, not counting). By a key: a hash of it decides, so that the same key is always
+ * in or always out, and 10% is a subset of 50% under the same seed. */
 #ifndef CORE_SAMPLE_H
 #define CORE_SAMPLE_H
 
 #include <stdint.h>
 
+#include "core/rng.h"
 #include "core/stage.h"
 
 /* "12.5%" or "12.5"; 0..100. SC_EINVAL with the reason. */
 int sample_parse(const char *text, double *ret_percent, struct err *err);
 
-enum sample_by { SAMPLE_BY_REQUEST, SAMPLE_BY_CONNECTION, SAMPLE_BY_CLIENT };
+enum sample_by {
+	SAMPLE_BY_REQUEST,
+	SAMPLE_BY_CONNECTION, /* both ends, with their ports */
+	SAMPLE_BY_CLIENT,     /* its address */
+	SAMPLE_BY_HEADER,     /* the first field of that name */
+	SAMPLE_BY_COOKIE,
+	SAMPLE_BY_QUERY,
+	SAMPLE_BYS,
+};
+struct sample_key {
+	enum sample_by by;
+	const char *name; /* of header, cookie, parameter; borrowed */
+};
 
-/* "request", "connection", "client". SC_EINVAL with the reason. */
-int sample_by_parse(const char *text, enum sample_by *ret, struct err *err);
+/* request, connection, client, header:NAME, cookie:NAME, query:NAME; the name is borrowed from
+ * `text`. SC_EINVAL with the reason. */
+int sample_key_parse(const char *text, struct sample_key *ret, struct err *err);
 
-/* The same seed lets the same requests of the same input in. NULL: no memory. */
-struct stage *stage_sample_new(double percent, enum sample_by by, uint64_t seed);
+/* Throws the dice. A request that lacks the header, cookie or parameter goes by its connection. */
+struct sampler {
+	struct sample_key key;
+	uint64_t seed;
+	struct rng rng;
+};
+void sampler_init(struct sampler *s, const struct sample_key *key, uint64_t seed);
+bool sampler_takes(struct sampler *s, const struct exchange *ex, double percent);
+
+/* The same seed lets the same requests of the same input in. ex->sample is multiplied. NULL: no
+ * memory. */
+struct stage *stage_sample_new(double percent, const struct sample_key *key, uint64_t seed);
 
 #endif

@@ -38,18 +38,18 @@ struct stage { /* embedded first in each kind */
 };
 void stage_free(struct stage *s); /* NULL is fine */
 
-#define CHAIN_STAGES 16
 struct chain {
-	struct stage *stages[CHAIN_STAGES]; /* owned */
-	unsigned n;
+	struct stage **stages; /* owned */
+	unsigned n, room;
 };
-void chain_add(struct chain *c, struct stage *s); /* moves; asserts that there is room */
+/* Moves `s`, also on failure; NULL stands for a stage there was no memory for. SC_ENOMEM. */
+int chain_add(struct chain *c, struct stage *s);
 void chain_done(struct chain *c);
 
 /* In order, until one does not keep it. */
-enum verdict chain_flow(struct chain *c, const struct addr *client, const struct addr *server);
-enum verdict chain_head(struct chain *c, struct exchange *ex);
-enum verdict chain_whole(struct chain *c, struct exchange *ex);
+enum verdict chain_flow(const struct chain *c, const struct addr *client, const struct addr *server);
+enum verdict chain_head(const struct chain *c, struct exchange *ex);
+enum verdict chain_whole(const struct chain *c, struct exchange *ex);
 
 /* Leaves out requests that carry X-Shadow-Replay: a replay is never recorded as production. */
 #define MARKER_FIELD "X-Shadow-Replay"
