@@ -38,6 +38,8 @@ struct exchange {
 	double sample;     /* the percentage that let it in, 0..100 */
 	const char *route; /* the rule that took it, as written; NULL: none. Borrowed from whoever
 			    * made it (rules, source), which lives longer */
+	uint32_t copies; /* of a mirror: how many targets it was sent to */
+	const struct policy_block *block; /* of the mesh policy that took it; borrowed, too */
 };
 
 struct exchange *exchange_new(void); /* NULL: no memory */
