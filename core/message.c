@@ -319,6 +319,147 @@ int message_set_trailer(struct message *m, const uint8_t *bytes, uint32_t len,
 	return SC_OK;
 }
 
+static bool is_blank(uint8_t c)
+{
+	return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
+static struct slice trim(const uint8_t *head, uint32_t start, uint32_t end)
+{
+	while (start < end && is_blank(head[start]))
+		start++;
+	while (end > start && is_blank(head[end - 1]))
+		end--;
+	return (struct slice){start, end - start};
+}
+
+/* Where an offset comes to stand; `at_end`: of a slice, behind what is put there. */
+static uint32_t moved(const struct edit *edits, size_t n, uint32_t off, bool at_end)
+{
+	size_t to = off;
+
+	for (size_t i = 0; i < n && edits[i].off < off + (at_end ? 1u : 0u); i++) {
+		const struct edit *e = &edits[i];
+
+		if (e->off + e->del <= off)
+			to += e->ins.len - e->del;
+		else /* inside what is deleted */
+			to -= off - e->off;
+	}
+	return (uint32_t)to;
+}
+
+static struct slice moved_slice(const struct edit *edits, size_t n, struct slice s)
+{
+	uint32_t start = moved(edits, n, s.off, false);
+
+	return (struct slice){start, moved(edits, n, s.off + s.len, true) - start};
+}
+
+static bool deletes(const struct edit *edits, size_t n, struct slice s)
+{
+	for (size_t i = 0; i < n && edits[i].off <= s.off; i++) {
+		if (edits[i].off + edits[i].del >= s.off + (s.len ? s.len : 1u))
+			return true;
+	}
+	return false;
+}
+
+static uint8_t *edited(const uint8_t *old, uint32_t old_len, const struct edit *edits, size_t n,
+		       size_t max, uint32_t *ret_len, int *ret_rc)
+{
+	size_t len = old_len, at = 0;
+	uint8_t *bytes, *to;
+
+	for (size_t i = 0; i < n; i++) {
+		assert(edits[i].off >= at && edits[i].off + edits[i].del <= old_len);
+		at = edits[i].off + edits[i].del;
+		len += edits[i].ins.len - edits[i].del;
+	}
+	*ret_rc = len > max ? SC_EFULL : SC_ENOMEM;
+	bytes = to = len > max ? NULL : malloc(len + 1);
+	if (!bytes)
+		return NULL;
+	at = 0;
+	for (size_t i = 0; i < n; i++) {
+		memcpy(to, old + at, edits[i].off - at);
+		to += edits[i].off - at;
+		if (edits[i].ins.len)
+			memcpy(to, edits[i].ins.p, edits[i].ins.len);
+		to += edits[i].ins.len;
+		at = edits[i].off + edits[i].del;
+	}
+	memcpy(to, old + at, old_len - at);
+	*ret_len = (uint32_t)len;
+	return bytes;
+}
+
+/* `bytes` are the edited ones. */
+static uint32_t moved_fields(struct field *to, const struct field *from, uint32_t n_from,
+			     const struct edit *edits, size_t n, const uint8_t *bytes)
+{
+	uint32_t kept = 0;
+
+	for (uint32_t i = 0; i < n_from; i++) {
+		struct slice value = moved_slice(edits, n, from[i].value);
+
+		if (deletes(edits, n, from[i].name))
+			continue;
+		to[kept].name = moved_slice(edits, n, from[i].name);
+		/* Where its end was deleted, white space may have become the end. */
+		to[kept++].value = trim(bytes, value.off, value.off + value.len);
+	}
+	return kept;
+}
+
+int message_edit_head(struct message *m, const struct edit *edits, size_t n)
+{
+	struct field *fields = malloc((m->n_fields + 1u) * sizeof(*fields));
+	uint32_t len;
+	int rc = SC_ENOMEM;
+	uint8_t *head = fields ? edited(m->head, m->head_len, edits, n, LIMIT_HEAD_BYTES, &len, &rc)
+			       : NULL;
+
+	if (!head) {
+		free(fields);
+		return rc;
+	}
+	m->n_fields = moved_fields(fields, m->fields, m->n_fields, edits, n, head);
+	m->method = moved_slice(edits, n, m->method);
+	m->target = moved_slice(edits, n, m->target);
+	m->reason = moved_slice(edits, n, m->reason);
+	explicit_bzero(m->head, m->head_len);
+	if (m->head != inline_head(m)) {
+		free(m->head);
+		free(m->fields);
+	}
+	m->head = head;
+	m->head_len = len;
+	m->fields = fields;
+	return SC_OK;
+}
+
+int message_edit_trailer(struct message *m, const struct edit *edits, size_t n)
+{
+	uint32_t len;
+	int rc;
+	uint8_t *trailer = edited(m->trailer, m->trailer_len, edits, n, LIMIT_TRAILER_BYTES, &len,
+				  &rc);
+
+	if (!trailer)
+		return rc;
+	m->n_trailer_fields = moved_fields(m->trailer_fields, m->trailer_fields,
+					   m->n_trailer_fields, edits, n, trailer);
+	explicit_bzero(m->trailer, m->trailer_len);
+	free(m->trailer);
+	m->trailer = trailer;
+	m->trailer_len = len;
+	if (m->chunk_lines.cap)
+		explicit_bzero(m->chunk_lines.data, m->chunk_lines.cap);
+	buf_clear(&m->chunk_lines);
+	return SC_OK;
+}
+
 static bool at_is(const struct message *m, uint32_t off, struct span text)
 {
 	return off <= m->head_len && span_starts(span_of(m->head + off, m->head_len - off), text);
@@ -361,7 +502,8 @@ bool message_is_canonical(const struct message *m)
 		at += f->name.len + 2;
 		if (f->value.len && f->value.off != at)
 			return false;
-		/* A fold inside the value could be kept, but not told apart from a value with CRLF. */
+		/* A fold inside the value could be kept, but not told apart from a value with CRLF.
+		 */
 		if (f->value.len && memchr(m->head + at, '\n', f->value.len))
 			return false;
 		at += f->value.len;
@@ -370,20 +512,6 @@ bool message_is_canonical(const struct message *m)
 		at += 2;
 	}
 	return at_is(m, at, span_str("\r\n")) && at + 2 == m->head_len;
-}
-
-static bool is_blank(uint8_t c)
-{
-	return c == ' ' || c == '\t' || c == '\r' || c == '\n';
-}
-
-static struct slice trim(const uint8_t *head, uint32_t start, uint32_t end)
-{
-	while (start < end && is_blank(head[start]))
-		start++;
-	while (end > start && is_blank(head[end - 1]))
-		end--;
-	return (struct slice){start, end - start};
 }
 
 /* "HTTP/1.1" at off: its numbers. */
@@ -555,6 +683,16 @@ static int build(struct buf *head, const struct header *headers, uint32_t n, siz
 	return rc;
 }
 
+/* Bytes of the field lines, and of the lines' ends around them: so that a head grows once. */
+static size_t fields_room(const struct header *headers, uint32_t n)
+{
+	size_t room = 4;
+
+	for (uint32_t i = 0; i < n; i++)
+		room += headers[i].name.len + headers[i].value.len + 4;
+	return room;
+}
+
 static const char *wire_version(struct span version)
 {
 	return span_eq(version, span_str("1.0")) ? "1.0" : "1.1";
@@ -568,13 +706,17 @@ int message_build_request(struct span method, struct span target, struct span ve
 	int rc;
 
 	buf_init(&head, LIMIT_HEAD_BYTES);
-	rc = buf_add_span(&head, method);
+	rc = buf_reserve(&head, method.len + target.len + 10 + fields_room(headers, n));
+	if (!rc)
+		rc = buf_add_span(&head, method);
 	if (!rc)
 		rc = buf_add_str(&head, " ");
 	if (!rc)
 		rc = buf_add_span(&head, target);
 	if (!rc)
-		rc = buf_addf(&head, " HTTP/%s", wire_version(version));
+		rc = buf_add_str(&head, " HTTP/");
+	if (!rc)
+		rc = buf_add_str(&head, wire_version(version));
 	if (rc) {
 		buf_done(&head);
 		return rc;
@@ -649,4 +791,35 @@ struct span message_host(const struct message *m)
 		return t.authority;
 	i = message_find(m, "Host", 0);
 	return i < 0 ? span_str("") : message_value(m, (uint32_t)i);
+}
+
+int message_copy(const struct message *m, struct message **ret)
+{
+	struct message *copy;
+	int rc = message_new(m->head, m->head_len, m->fields, m->n_fields, m->body.max, &copy);
+
+	if (rc)
+		return rc;
+	copy->method = m->method;
+	copy->target = m->target;
+	copy->reason = m->reason;
+	copy->status = m->status;
+	copy->major = m->major;
+	copy->minor = m->minor;
+	copy->flags = m->flags;
+	copy->body_size = m->body_size;
+	copy->first_us = m->first_us;
+	copy->last_us = m->last_us;
+	rc = buf_add_span(&copy->body, buf_span(&m->body));
+	if (!rc)
+		rc = buf_add_span(&copy->chunk_lines, buf_span(&m->chunk_lines));
+	if (!rc && m->trailer)
+		rc = message_set_trailer(copy, m->trailer, m->trailer_len, m->trailer_fields,
+					 m->n_trailer_fields);
+	if (rc) {
+		message_free(copy);
+		return rc;
+	}
+	*ret = copy;
+	return SC_OK;
 }

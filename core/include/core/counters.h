@@ -66,6 +66,7 @@
 	X(RESPONSES, RESPONSES_INTERIM, "interim", "1xx, not counted as answers", REST)            \
 	X(MESSAGES, BODIES_CAPPED, "bodies_capped", "bodies cut at --max-body", REST)              \
 	X(MESSAGES, BODIES_WITH_GAP, "bodies_with_gap", "bodies with bytes missing", REST)         \
+	X(MESSAGES, BODIES_CLOSED, "bodies_closed", "bodies taken out: redaction could not read them", REST) \
 	X(MESSAGES, HEADS_MALFORMED, "malformed", "messages that are not HTTP/1 after all", REST)  \
 	X(MESSAGES, HEADS_TOO_LARGE, "heads_too_large", "heads over the ceiling", REST)
 

@@ -96,6 +96,7 @@ static inline struct span message_target(const struct message *m)
 int message_new(const uint8_t *head, uint32_t head_len, const struct field *fields,
 		uint32_t n_fields, size_t body_max, struct message **ret);
 void message_free(struct message *m); /* NULL is fine */
+int message_copy(const struct message *m, struct message **ret); /* SC_ENOMEM */
 
 /* Indexes a complete head (start line to blank line; bare LF and obs-fold are taken). `status` of
  * the result is 0 for a request line. SC_EPROTO when it is no head at all. */
@@ -135,6 +136,19 @@ int message_add_field(struct message *m, struct span name, struct span value); /
 /* Replaces the first field of that name and removes the others; adds it where there is none. */
 int message_set_field(struct message *m, struct span name, struct span value);
 int message_remove_all(struct message *m, struct span name);
+
+/* One change of several: `del` bytes at `off` become `ins`. */
+struct edit {
+	size_t off, del;
+	struct span ins;
+};
+
+/* Makes them all in one pass, in the order of `off` and not overlapping; every other byte stays. A
+ * field whose whole name is deleted is gone, an edit inside a slice moves its end. For secrets: the
+ * bytes of before are overwritten wherever this message kept them. All or nothing. SC_EFULL,
+ * SC_ENOMEM. Edits of the trailer empty chunk_lines, which hold it too. */
+int message_edit_head(struct message *m, const struct edit *edits, size_t n);
+int message_edit_trailer(struct message *m, const struct edit *edits, size_t n);
 
 /* The parts of a request target. path never empty ("/" for "http://h", "*" for OPTIONS *); query
  * without its '?', query.p NULL when there is no '?'; authority only of absolute and authority
