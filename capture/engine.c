@@ -144,6 +144,8 @@ struct engine *engine_new(const struct engine_options *o)
 		engine_free(e);
 		return NULL;
 	}
+	e->pairs.asked = o->asked;
+	e->pairs.asked_arg = o->asked_arg;
 	e->pairs.emit = on_emit;
 	e->pairs.emit_arg = e;
 	e->pairs.recognised = on_recognised;

@@ -19,6 +19,10 @@ struct engine_options {
 	unsigned n_ports;      /* 0: any */
 	struct chain *early; /* borrowed; NULL: everything is wanted */
 	struct counters *counters; /* borrowed */
+	/* Called with each request that is wanted once all of it has been seen, before its answer has:
+	 * borrowed, and its exchange comes out of engine_pop() later. NULL: nobody asks. */
+	void (*asked)(void *arg, struct exchange *ex);
+	void *asked_arg;
 };
 
 struct engine;

@@ -417,8 +417,11 @@ static void on_done(void *arg, struct http *h)
 
 		if (!t || t->request_done)
 			return;
-		if (t->ex)
+		if (t->ex) {
 			finish_message(c->sh, h, t->ex->request, h->cut);
+			if (c->sh->asked)
+				c->sh->asked(c->sh->asked_arg, t->ex);
+		}
 		t->request_done = true;
 		/* Where a request whose framing was lost ended nobody knows. */
 		t->end = h->lost ? UINT64_MAX : h->end;

@@ -20,6 +20,9 @@ struct pair_shared {
 	struct chain *early; /* asked when a request's head is complete; borrowed */
 	struct transaction *spare; /* free list */
 	unsigned n_spare;
+	/* A request that is over, long before its exchange may be; borrowed. NULL: nobody asks. */
+	void (*asked)(void *arg, struct exchange *ex);
+	void *asked_arg;
 	/* A finished exchange, moved. */
 	void (*emit)(void *arg, struct exchange *ex);
 	void *emit_arg;

@@ -4,6 +4,7 @@
 #include "capture/capture.h"
 
 #include <errno.h>
+#include <net/if.h>
 #include <pcap/pcap.h>
 #include <poll.h>
 #include <stdio.h>
@@ -24,6 +25,8 @@
 struct live {
 	pcap_t *pcap;
 	char name[64]; /* of the interface */
+	unsigned index; /* the kernel's number of it; 0: "any" */
+	bool down;	/* as long as nothing has come since */
 	int link_type;
 	unsigned kernel_drops, iface_drops; /* libpcap's 32-bit counts, as last seen */
 };
@@ -74,6 +77,14 @@ static void on_packet(u_char *arg, const struct pcap_pkthdr *h, const u_char *by
 	engine_frame(s->engine, &f);
 }
 
+/* The kernel tells us once that an interface goes down, and its packets come again once it is up. One
+ * that is gone does not come back: another of its name is another interface. */
+static bool only_down(struct live *l)
+{
+	l->down = l->index && if_nametoindex(l->name) == l->index;
+	return l->down;
+}
+
 /* Takes what the rings hold. 1 when there was anything, 0, or an error. */
 static int read_rings(struct capture_source *s, struct err *err)
 {
@@ -83,11 +94,13 @@ static int read_rings(struct capture_source *s, struct err *err)
 		void *arg[2] = {s, &s->live[i]};
 		int n = pcap_dispatch(s->live[i].pcap, BATCH, on_packet, (u_char *)arg);
 
-		if (n == PCAP_ERROR)
+		if (n == PCAP_ERROR && !only_down(&s->live[i]))
 			return err_set(err, SC_EIO, "%s: %s", s->live[i].name,
 				       pcap_geterr(s->live[i].pcap));
-		if (n > 0)
+		if (n > 0) {
+			s->live[i].down = false;
 			any = 1;
+		}
 	}
 	return any;
 }
@@ -345,11 +358,13 @@ static int open_live(struct capture_source *s, const struct capture_options *o, 
 	(void)pcap_set_snaplen(p, (int)o->snaplen);
 	(void)pcap_set_promisc(p, 1);
 	(void)pcap_set_timeout(p, WAIT_MS);
+	(void)pcap_set_immediate_mode(p, o->immediate);
 	(void)pcap_set_buffer_size(p, (int)ring);
 	rc = pcap_activate(p);
 	if (rc < 0)
 		return live_error(err, name, rc, p);
 	s->live[s->n_live - 1].link_type = pcap_datalink(p);
+	s->live[s->n_live - 1].index = if_nametoindex(name);
 	if (s->filter) {
 		if (pcap_compile(p, &program, s->filter, 1, PCAP_NETMASK_UNKNOWN))
 			return err_set(err, SC_EINVAL, "filter '%s': %s", s->filter,
@@ -375,6 +390,8 @@ int capture_open(const struct capture_options *o, struct counters *counters, str
 		.ports = o->ports,
 		.n_ports = o->n_ports,
 		.early = o->early,
+		.asked = o->asked,
+		.asked_arg = o->asked_arg,
 		.counters = counters,
 	};
 	int rc = SC_OK;
@@ -407,6 +424,17 @@ const char *capture_filter(const struct source *source)
 	const struct capture_source *s = (const struct capture_source *)source;
 
 	return s->filter ? s->filter : "";
+}
+
+const char *capture_down(const struct source *source)
+{
+	const struct capture_source *s = (const struct capture_source *)source;
+
+	for (unsigned i = 0; i < s->n_live; i++) {
+		if (s->live[i].down)
+			return s->live[i].name;
+	}
+	return NULL;
 }
 
 const char *capture_note(const struct source *source)

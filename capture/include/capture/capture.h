@@ -22,11 +22,17 @@ struct capture_options {
 	const uint16_t *ports; /* HTTP only there; n_ports 0: anywhere. Borrowed for good */
 	unsigned n_ports;
 	uint32_t snaplen;      /* bytes a packet */
+	bool immediate;        /* hand packets on one by one: less delay, more work */
 	uint64_t ring;         /* bytes of each interface's kernel ring */
 	size_t body_max;       /* bytes kept of one body */
 	uint64_t memory;       /* bytes of reassembly */
 	uint64_t seed;         /* of hash tables: any random number */
 	struct chain *early;   /* asked at each request's head; borrowed for good; NULL: keep all */
+	/* Called from source_next() with each wanted request as soon as all of it has been seen; its
+	 * exchange comes out once it is answered. `ex` is borrowed, and ex->id the callee's to set.
+	 * NULL: nobody asks. */
+	void (*asked)(void *arg, struct exchange *ex);
+	void *asked_arg;
 };
 
 /* Opens everything and starts: from here on packets are kept for source_next(). `counters` belongs
@@ -37,6 +43,9 @@ int capture_open(const struct capture_options *o, struct counters *counters, str
 
 /* The filter that is in use, for a person; "" when there is none. */
 const char *capture_filter(const struct source *s);
+
+/* An interface that is down, and is waited for until it is up again; NULL: none is. */
+const char *capture_down(const struct source *s);
 
 /* What a person should know about how a file ended, or NULL. */
 const char *capture_note(const struct source *s);
