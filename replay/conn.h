@@ -1,24 +1,38 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One connection to the target: libcurl opens it (DNS, TCP, TLS), then bytes go in and out: through
- * libcurl under TLS, straight through the socket without it. Never blocks. The only place that
- * knows libcurl's easy handles. */
+/* One connection to the target: libcurl opens it (names, TCP, proxy, TLS), then bytes go in and out
+ * through its socket, or its TLS session, without libcurl in between. Never blocks. */
 #ifndef REPLAY_CONN_H
 #define REPLAY_CONN_H
 
 #include <curl/curl.h>
+#include <openssl/ssl.h>
 #include <stdbool.h>
 
 #include "core/addr.h"
 #include "core/exchange.h"
 #include "replay/replay.h"
 
+/* What libcurl borrows until the next way, or the end. */
+struct conn_way {
+	struct curl_slist *connect_to, *resolve;
+};
+
 struct conn {
 	CURL *easy;
-	CURLM *multi; /* borrowed */
-	int fd;	      /* -1 unless open */
-	bool added;   /* in the multi: connecting or open */
+	CURLM *multi;			      /* borrowed */
+	const struct replay_options *options; /* borrowed */
+	struct conn_way way;
+	int fd;	    /* -1 unless open */
+	bool added; /* in the multi: connecting or open */
 	bool tls;
+	SSL *ssl; /* libcurl's, borrowed while open; NULL: no TLS, or only libcurl knows it */
 };
+
+/* Target, certificates, proxy: all that is the same for every connection. SC_ENOMEM. */
+int conn_configure(CURL *easy, const struct replay_options *options, void *owner);
+/* Which address is next: before each transfer. SC_ENOMEM. */
+int conn_way_next(CURL *easy, const struct replay_options *options, struct conn_way *way);
+void conn_way_done(struct conn_way *way);
 
 /* `owner` comes back from conn_owner(). SC_ENOMEM. */
 int conn_init(struct conn *c, CURLM *multi, const struct replay_options *options, void *owner);
@@ -37,7 +51,8 @@ static inline bool conn_is_open(const struct conn *c)
 }
 
 /* SC_OK with *ret_n > 0; SC_EAGAIN: wait for the socket; SC_ECLOSED: the peer has closed (reading
- * only); SC_EIO: reset, or TLS broke. */
+ * only); SC_EPROTO: the peer said no in TLS, as to a missing client certificate (reading only);
+ * SC_EIO: reset. */
 int conn_send(struct conn *c, const void *p, size_t len, size_t *ret_n);
 int conn_recv(struct conn *c, void *p, size_t len, size_t *ret_n);
 

@@ -2,6 +2,7 @@
 /* Durations counted by magnitude. Keeps no single value, so it cannot give an exact percentile. */
 #include "replay/histogram.h"
 
+#include <assert.h>
 #include <math.h>
 
 #define LIMIT_VALUE ((INT64_C(1) << HISTOGRAM_MAX_BITS) - 1)
@@ -78,7 +79,32 @@ int64_t histogram_percentile(const struct histogram *h, double percent)
 	return h->max;
 }
 
+uint64_t histogram_count_to(const struct histogram *h, int64_t ns)
+{
+	uint32_t last = bucket_of((uint64_t)(ns > LIMIT_VALUE ? LIMIT_VALUE : ns));
+	uint64_t n = 0;
+
+	assert(ns >= 0);
+	for (uint32_t i = 0; i <= last; i++)
+		n += h->n[i];
+	return n;
+}
+
 double histogram_mean(const struct histogram *h)
 {
 	return h->count ? h->sum / (double)h->count : 0;
+}
+
+/* Each value counts as the middle of its bucket. */
+double histogram_stddev(const struct histogram *h)
+{
+	double mean = histogram_mean(h), sum = 0;
+
+	for (uint32_t i = 0; i < HISTOGRAM_BUCKETS; i++) {
+		int64_t low = i ? bucket_top(i - 1) + 1 : 0;
+		double off = ((double)low + (double)bucket_top(i)) / 2 - mean;
+
+		sum += (double)h->n[i] * off * off;
+	}
+	return h->count ? sqrt(sum / (double)h->count) : 0;
 }

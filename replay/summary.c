@@ -71,6 +71,32 @@ static double per_second(double n, const struct replay_stats *st)
 	return st->elapsed_us > 0 ? n / seconds(st) : 0;
 }
 
+static uint64_t succeeded(const struct replay_stats *st)
+{
+	uint64_t n = 0;
+
+	for (unsigned i = 0; i < 400; i++)
+		n += st->status[i];
+	return n;
+}
+
+double summary_success(const struct replay_stats *st)
+{
+	uint64_t tried = st->sent + st->failed;
+
+	return tried ? 100 * (double)succeeded(st) / (double)tried : 100;
+}
+
+double summary_rate(const struct replay_stats *st)
+{
+	return per_second((double)(st->sent + st->failed_sent), st);
+}
+
+double summary_throughput(const struct replay_stats *st)
+{
+	return per_second((double)succeeded(st), st);
+}
+
 /* The functions below pass on the first failure, so that their callers can be plain lists. */
 static int requests_text(const struct account *a, struct buf *out)
 {
@@ -83,10 +109,9 @@ static int requests_text(const struct account *a, struct buf *out)
 			  (unsigned long long)account_skipped(a));
 
 	if (!rc && a->held_back)
-		rc = buf_addf(
-			out,
-			"held back    %llu whose method is not one to send (see --methods)\n",
-			(unsigned long long)a->held_back);
+		rc = buf_addf(out,
+			      "held back    %llu whose method is not one to send (see --methods)\n",
+			      (unsigned long long)a->held_back);
 	for (int i = 0; i < SKIPS && !rc; i++) {
 		if (a->skipped[i])
 			rc = buf_addf(out, "skipped      %llu %s\n",
@@ -117,24 +142,46 @@ static int status_text(const struct replay_stats *st, struct buf *out)
 	return rc || !st->sent ? rc : buf_add_str(out, "\n");
 }
 
-static int pace_text(const struct account *a, struct buf *out)
+/* How long it took, and what that makes a second. */
+static int rate_text(const struct account *a, struct buf *out)
 {
 	const struct replay_stats *st = a->stats;
-	char in[DURATION_TEXT], sent[DURATION_TEXT], in_rate[DURATION_TEXT], rate[DURATION_TEXT];
+	unsigned long long tried = st->sent + st->failed;
 	char took[DURATION_TEXT];
 	int rc;
 
 	duration_text(st->elapsed_us * 1000, took);
+	rc = buf_addf(out, "pace         %s over %llu connections\n", a->pace,
+		      (unsigned long long)st->connections);
+	if (!rc)
+		rc = buf_addf(out, "duration     %s\n", took);
+	if (!rc)
+		rc = buf_addf(out, "rate         %.1f requests/s\n", summary_rate(st));
+	if (!rc)
+		rc = buf_addf(out, "throughput   %.1f successful answers/s\n",
+			      summary_throughput(st));
+	if (!rc && tried)
+		rc = buf_addf(
+			out, "success      %.2f%%, %llu of %llu answered with a status below 400\n",
+			summary_success(st), (unsigned long long)succeeded(st), tried);
+	return rc;
+}
+
+static int bytes_row(const struct replay_stats *st, struct buf *out)
+{
+	char in[DURATION_TEXT], sent[DURATION_TEXT], in_rate[DURATION_TEXT], rate[DURATION_TEXT];
+
 	bytes_text((double)st->bytes_in, in);
 	bytes_text((double)st->bytes_out, sent);
 	bytes_text(per_second((double)st->bytes_in, st), in_rate);
 	bytes_text(per_second((double)st->bytes_out, st), rate);
-	rc = buf_addf(out, "pace         %s, %s, %.1f requests/s over %llu connections\n", a->pace,
-		      took, per_second((double)(st->sent + st->failed_sent), st),
-		      (unsigned long long)st->connections);
-	if (!rc)
-		rc = buf_addf(out, "bytes        out %s (%s/s)  in %s (%s/s)\n", sent, rate, in,
-			      in_rate);
+	return buf_addf(out, "bytes        out %s (%s/s)  in %s (%s/s)\n", sent, rate, in, in_rate);
+}
+
+static int trouble_text(const struct replay_stats *st, struct buf *out)
+{
+	int rc = SC_OK;
+
 	if (!rc && st->late)
 		rc = buf_addf(out, "late         %llu sent more than 1 ms after they were due\n",
 			      (unsigned long long)st->late);
@@ -195,7 +242,11 @@ int summary_text(const struct account *a, struct buf *out)
 	if (!rc)
 		rc = status_text(a->stats, out);
 	if (!rc)
-		rc = pace_text(a, out);
+		rc = rate_text(a, out);
+	if (!rc)
+		rc = bytes_row(a->stats, out);
+	if (!rc)
+		rc = trouble_text(a->stats, out);
 	return rc ? rc : latency_text(a->stats, out);
 }
 
@@ -276,6 +327,17 @@ static int json_sets(const struct account *a, struct buf *out)
 	return rc ? rc : json_status(a->stats, out);
 }
 
+static int json_rates(const struct account *a, struct buf *out)
+{
+	const struct replay_stats *st = a->stats;
+
+	return buf_addf(out,
+			",\"duration_s\":%.6f,\"rate\":%.3f,\"throughput\":%.3f,\"success\":%.6f,"
+			"\"stopped\":%s",
+			seconds(st), summary_rate(st), summary_throughput(st),
+			summary_success(st) / 100, a->stopped ? "true" : "false");
+}
+
 int summary_json(const struct account *a, struct buf *out)
 {
 	const struct replay_stats *st = a->stats;
@@ -306,9 +368,7 @@ int summary_json(const struct account *a, struct buf *out)
 	if (!rc)
 		rc = json_sets(a, out);
 	if (!rc)
-		rc = buf_addf(out, ",\"duration_s\":%.6f,\"rate\":%.3f,\"stopped\":%s", seconds(st),
-			      per_second((double)(st->sent + st->failed), st),
-			      a->stopped ? "true" : "false");
+		rc = json_rates(a, out);
 	if (!rc)
 		rc = json_latency("service_us", &st->service, out);
 	if (!rc)
@@ -316,15 +376,61 @@ int summary_json(const struct account *a, struct buf *out)
 	return rc ? rc : buf_add_str(out, "}");
 }
 
-int progress_text(const struct replay_stats *st, struct buf *out)
+/* "1 h 05 m", "3 m 20 s", "12 s". */
+static void left_text(int64_t us, char text[DURATION_TEXT])
 {
-	char p50[DURATION_TEXT], p99[DURATION_TEXT];
+	long long left = (us + 500000) / 1000000;
+
+	if (left >= 3600)
+		snprintf(text, DURATION_TEXT, "%lld h %02lld m", left / 3600, left / 60 % 60);
+	else if (left >= 60)
+		snprintf(text, DURATION_TEXT, "%lld m %02lld s", left / 60, left % 60);
+	else
+		snprintf(text, DURATION_TEXT, "%lld s", left);
+}
+
+/* -1: there is nothing to go by. A schedule ends when it ends; without one, the rest takes as long
+ * as what is done did. */
+static int64_t time_left(const struct progress *p)
+{
+	const struct replay_stats *st = p->stats;
+	uint64_t done = st->sent + st->failed;
+
+	if (p->planned_us > 0)
+		return st->elapsed_us < p->planned_us ? p->planned_us - st->elapsed_us : 0;
+	if (p->total == 0 || done == 0)
+		return -1;
+	return done < p->total ? (int64_t)((double)st->elapsed_us / (double)done *
+					   (double)(p->total - done))
+			       : 0;
+}
+
+int progress_line(const struct progress *p, struct buf *out)
+{
+	const struct replay_stats *st = p->stats;
+	char p50[DURATION_TEXT], p99[DURATION_TEXT], left[DURATION_TEXT];
+	int64_t left_us = time_left(p);
+	int rc;
 
 	duration_text(histogram_percentile(&st->latency, 50), p50);
 	duration_text(histogram_percentile(&st->latency, 99), p99);
-	return buf_addf(out,
-			"%llu sent  %u in flight  %.0f/s  %llu late  %llu errors  p50 %s  p99 %s",
-			(unsigned long long)st->sent, st->in_flight,
-			per_second((double)(st->sent + st->failed), st),
-			(unsigned long long)st->late, (unsigned long long)st->failed, p50, p99);
+	rc = buf_addf(out, "%llu", (unsigned long long)st->sent);
+	if (!rc && p->total)
+		rc = buf_addf(out, " of %llu", (unsigned long long)p->total);
+	if (!rc)
+		rc = buf_addf(out,
+			      " sent  %u in flight  %.0f/s  %llu late  %llu errors  p50 %s  p99 %s",
+			      st->in_flight, summary_rate(st), (unsigned long long)st->late,
+			      (unsigned long long)st->failed, p50, p99);
+	if (rc || left_us < 0)
+		return rc;
+	left_text(left_us, left);
+	return buf_addf(out, "  %s left", left);
+}
+
+int progress_text(const struct replay_stats *st, struct buf *out)
+{
+	const struct progress p = {.stats = st};
+
+	return progress_line(&p, out);
 }

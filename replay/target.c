@@ -1,16 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The target's URL, and the guard against sending a recording back to where it was made. Opens no
- * connection. */
+/* The target's URL, and the guard against sending a recording back to where it was made. Resolves
+ * nothing. */
 #include "replay/target.h"
 
-#include <arpa/inet.h>
 #include <curl/curl.h>
-#include <netdb.h>
-#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 
 struct parts {
 	char *scheme, *host, *port, *path;
@@ -139,40 +135,4 @@ int target_refuse_origin(const struct addr *peer, const struct addr *origins, si
 				       : "%s:%u is where this dataset was captured; to replay to "
 					 "it all the same: --allow-origin",
 		       text, peer->port);
-}
-
-static void from_sockaddr(const struct sockaddr *sa, uint16_t port, struct addr *ret)
-{
-	*ret = (struct addr){.port = port};
-	if (sa->sa_family == AF_INET) {
-		const struct sockaddr_in *in = (const struct sockaddr_in *)(const void *)sa;
-
-		memcpy(ret->ip, &in->sin_addr, 4);
-		ret->len = 4;
-	} else if (sa->sa_family == AF_INET6) {
-		const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)(const void *)sa;
-
-		memcpy(ret->ip, &in6->sin6_addr, 16);
-		ret->len = 16;
-	}
-}
-
-int target_check(const struct target_url *target, const struct addr *origins, size_t n,
-		 struct err *err)
-{
-	struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
-	struct addrinfo *list = NULL;
-	int rc = getaddrinfo(target->host, NULL, &hints, &list);
-
-	if (rc)
-		return err_set(err, SC_EIO, "target %s: %s", target->host, gai_strerror(rc));
-	rc = SC_OK;
-	for (const struct addrinfo *ai = list; ai && !rc; ai = ai->ai_next) {
-		struct addr peer;
-
-		from_sockaddr(ai->ai_addr, target->port, &peer);
-		rc = target_refuse_origin(&peer, origins, n, err);
-	}
-	freeaddrinfo(list);
-	return rc;
 }

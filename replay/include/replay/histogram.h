@@ -27,6 +27,10 @@ void histogram_merge(struct histogram *sum, const struct histogram *h);
  * 0 when empty. */
 int64_t histogram_percentile(const struct histogram *h, double percent);
 
-double histogram_mean(const struct histogram *h); /* 0 when empty */
+/* How many values are at most this (0 or more), as far as buckets tell them apart. */
+uint64_t histogram_count_to(const struct histogram *h, int64_t ns);
+
+double histogram_mean(const struct histogram *h);   /* 0 when empty */
+double histogram_stddev(const struct histogram *h); /* of the population; 0 when empty */
 
 #endif

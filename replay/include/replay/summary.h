@@ -22,12 +22,26 @@ uint64_t account_skipped(const struct account *a);
 /* Whether everything read is accounted for. */
 bool account_adds_up(const struct account *a);
 
+/* Of all that were tried, the percentage that was answered with a status below 400; 100 of none. */
+double summary_success(const struct replay_stats *stats);
+double summary_rate(const struct replay_stats *stats);	     /* requests sent a second */
+double summary_throughput(const struct replay_stats *stats); /* successful answers a second */
+
 /* Append. SC_EFULL, SC_ENOMEM. */
 int summary_text(const struct account *a, struct buf *out);
 int summary_json(const struct account *a, struct buf *out); /* one object, no newline */
 
-/* One line, without a newline, of how far a replay is. */
-int progress_text(const struct replay_stats *stats, struct buf *out);
+struct progress {
+	const struct replay_stats *stats;
+	uint64_t total;	    /* requests that will be tried; 0: not known */
+	int64_t planned_us; /* when the last of them is due, after the first; 0: not known, or as
+			     * fast as they go */
+};
+
+/* One line, without a newline, of how far a replay is: sent, in flight, rate, late, errors,
+ * latency, and what is left as far as that is known. SC_EFULL, SC_ENOMEM. */
+int progress_line(const struct progress *p, struct buf *out);
+int progress_text(const struct replay_stats *stats, struct buf *out); /* nothing else is known */
 
 /* "12.3 ms": four columns of digits whatever the magnitude. */
 #define DURATION_TEXT 24

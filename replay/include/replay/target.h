@@ -32,9 +32,4 @@ bool addr_listed(const struct addr *a, const struct addr *list, size_t n);
 int target_refuse_origin(const struct addr *peer, const struct addr *origins, size_t n,
 			 struct err *err);
 
-/* Resolves the host and refuses as above if any of its addresses is listed. SC_EIO when it does not
- * resolve. Blocks. */
-int target_check(const struct target_url *target, const struct addr *origins, size_t n,
-		 struct err *err);
-
 #endif
