@@ -19,6 +19,7 @@ CONNECTIONS = 64
 RING_KIB = 64 * 1024
 BURST = 100_000
 WINDOW_US = 10_000
+SLEEPING_S = 5  # of the sender that sleeps: it takes several times as long
 # Numbered, so that a packet tells which request it carries.
 NUMBERED = """
 local n = 0
@@ -38,7 +39,7 @@ class Bench:
         self.tools = args.build / "bench"
         self.data = args.build / "bench-data"
         self.data.mkdir(exist_ok=True)
-        self.needed = max(args.requests, BURST, max(RATES) * args.seconds)
+        self.needed = max(args.requests, BURST)
         self.file = self.data / f"numbered-{self.needed}.pcap"
 
     def store(self, n):
@@ -94,11 +95,11 @@ class Rate(Run):
         self.requests, self.seconds, self.failed = requests, seconds, failed
 
 
-def shadow_max(b, nginx, save):
+def shadow_max(b, nginx, save, workers=1):
     store = working_copy(b, b.args.requests)
     run = measure(
         b.ctl, "replay", store, "--to", nginx.url, "--max", "--connections", CONNECTIONS,
-        "--save", save, "--json", "--quiet"
+        "--save", save, "--workers", workers, "--json", "--quiet"
     )  # fmt: skip
     j = run.json()
     return Rate(run, j["sent"], j["duration_s"], j["failed"])
@@ -131,6 +132,7 @@ def bench_max(b):
             "wrk -t1 -c64": lambda: wrk_max(b, nginx),
             "shadow-ctl --max --save full": lambda: shadow_max(b, nginx, "full"),
             "shadow-ctl --max --save none": lambda: shadow_max(b, nginx, "none"),
+            "shadow-ctl --max, two workers": lambda: shadow_max(b, nginx, "full", 2),
             "h2load --h1 -t1 -c64": lambda: h2load_max(b, nginx),
             "libcurl multi, 64 handles": lambda: curl_max(b, nginx),
         }
@@ -147,22 +149,22 @@ def bench_max(b):
         )
     head = ["", "requests/s", "range", "of wrk", "whole run/s", "CPU us each", "RSS MiB", "failed"]
     table(f"as fast as it goes: {CONNECTIONS} connections, medians of {b.args.rounds}", head, rows)
-    ours, curl = rows[1][1], rows[4][1]
+    ours, curl = rows[1][1], rows[5][1]
     print(f"with results saved: {ours / base:.2f} times wrk (aim: 1.0),", end=" ")
     print(f"{ours / curl:.2f} times libcurl's ordinary transfers (aim: 3)")
     print("whole run: with start, reading ahead, and the last result on disk.")
 
 
 def kernel_times(file):
-    """{path: us since 1970} of the requests in a capture, the first packet of each."""
+    """{path: [us since 1970, ...]} of the requests in a capture, in the order of the wire."""
     data = pathlib.Path(file).read_bytes()
     assert struct.unpack_from("<I", data)[0] == PCAP_NS
-    at, times = 24, {}
+    at, times = 24, collections.defaultdict(list)
     while at + 16 <= len(data):
         s, ns, size, _ = struct.unpack_from("<IIII", data, at)
         found = NUMBER.search(data, at + 16, at + 16 + size)
         if found:
-            times.setdefault(found.group(1).decode(), s * 1e6 + ns / 1e3)
+            times[found.group(1).decode()].append(s * 1e6 + ns / 1e3)
         at += 16 + size
     return times
 
@@ -180,11 +182,14 @@ class Paced:
 
     def __init__(self, run, rows, seen):
         self.run = run
-        self.due = [due for path, due, _ in rows if path in seen]
-        self.sent = [sent for path, _, sent in rows if path in seen]
-        self.kernel = [seen[path] for path, _, _ in rows if path in seen]
-        if len(self.due) < len(rows):
-            print(f"note: tcpdump has {len(self.due):,} of {len(rows):,} requests")
+        # A pass of --loop sends the same paths again.
+        known = [row for row in rows if len(seen[row[0]]) > row[3]]
+        self.due = [due for _, due, _, _ in known]
+        self.sent = [sent for _, _, sent, _ in known]
+        self.kernel = [seen[path][turn] for path, _, _, turn in known]
+        lost = run.json()["sent"] - sum(len(times) for times in seen.values())
+        if lost:
+            print(f"note: tcpdump lacks {lost:,} of {run.json()['sent']:,} requests")
 
     def late(self, times):
         return [t - due for t, due in zip(times, self.due)]
@@ -208,6 +213,7 @@ def paced(b, nginx, pace, n):
     try:
         dump.wait_until_it_says("listening on")
         options = ["--save", "status", "--json", "--quiet", "--connections", CONNECTIONS]
+        options += ["--workers", 1]
         run = measure(b.ctl, "replay", store, "--to", nginx.url, *pace, *options)
         wait_until_still(file)
         dump.interrupt()
@@ -216,7 +222,8 @@ def paced(b, nginx, pace, n):
         dump.abandon()
     db = sqlite3.connect(store)
     rows = db.execute(
-        "SELECT e.path, r.due_us, r.sent_us FROM result r JOIN exchange e ON e.id = r.exchange_id"
+        "SELECT e.path, r.due_us, r.sent_us, r.pass FROM result r"
+        " JOIN exchange e ON e.id = r.exchange_id"
         " WHERE r.sent_us > 0 ORDER BY r.due_us, e.ts_us, e.id"
     ).fetchall()
     db.close()
@@ -230,19 +237,48 @@ def sleeping(b, nginx, rate, n):
     return [float(x) for x in run.out.split()], run
 
 
+def h2load_paced(b, nginx, rate):
+    """Its clients send by timers of their own; an even schedule from its first request on is what
+    it is held to, as it has no other."""
+    file = b.data / "paced.pcap"
+    dump = Started(
+        ["tcpdump", "-i", "lo", "-B", RING_KIB, "-Z", "root", "-s", "120", "-w", file]
+        + ["--time-stamp-precision=nano", "-U"]
+        + [f"tcp dst port {nginx.port} and tcp[tcpflags] & tcp-push != 0"]
+    )
+    try:
+        dump.wait_until_it_says("listening on")
+        each = rate / CONNECTIONS
+        run = measure(
+            "h2load", "--h1", "-t1", f"-c{CONNECTIONS}", f"--rps={each}",
+            f"--duration={b.args.seconds}", nginx.url + "/n/00000000"
+        )  # fmt: skip
+        wait_until_still(file)
+        dump.interrupt()
+        dump.finish()
+    finally:
+        dump.abandon()
+    times = sorted(kernel_times(file)["/n/00000000"])
+    file.unlink()
+    return [t - times[0] - i * 1e6 / rate for i, t in enumerate(times)], run
+
+
 def pace_rows(b, nginx, rate):
     n = rate * b.args.seconds
     own, kernel, slept = [], [], []
     cpu = {"own": [], "slept": []}
+    pace = ["--rate", f"{rate}/s", "--loop", "0", "--duration", f"{b.args.seconds}s"]
     for turn in range(b.args.pace_rounds):
-        ours = paced(b, nginx, ["--rate", f"{rate}/s"], n)
+        ours = paced(b, nginx, pace, b.args.requests)
         own.append(spread(ours.late(ours.sent)))
         kernel.append(spread(ours.late(ours.kernel)))
         cpu["own"].append(ours.run.cpu * 1e6 / n)
         if turn == 0:  # no subtle difference, and it takes as long as its errors are
-            late, run = sleeping(b, nginx, rate, n)
+            late, run = sleeping(b, nginx, rate, rate * min(b.args.seconds, SLEEPING_S))
             slept.append(spread(late))
-            cpu["slept"].append(run.cpu * 1e6 / n)
+            cpu["slept"].append(run.cpu * 1e6 / len(late))
+
+    peer, run = h2load_paced(b, nginx, rate)
 
     def row(name, spreads, us):
         return [name, *(f"{median(column):,.0f}" for column in zip(*spreads)), us]
@@ -251,6 +287,7 @@ def pace_rows(b, nginx, rate):
         row(f"{rate:,}/s: shadow-ctl's account", own, median(cpu["own"])),
         row("  the kernel's time stamps", kernel, None),
         row("  a sender that sleeps each gap (once)", slept, median(cpu["slept"])),
+        row("  h2load --rps, the kernel's (once)", [spread(peer)], run.cpu * 1e6 / n),
     ]
 
 
@@ -261,7 +298,8 @@ def bench_pace(b):
             rows += pace_rows(b, nginx, rate)
     head = ["sends after their due time, us", "p50", "p99", "p99.9", "max", "drift", "CPU us each"]
     table(f"on schedule for {b.args.seconds} s, medians of {b.args.pace_rounds}", head, rows)
-    print("drift: what the last hundredth is later than the first. tcpdump runs beside ours only.")
+    print("drift: what the last hundredth is later than the first. tcpdump runs beside all but the")
+    print("one that sleeps. h2load is held to an even schedule from its first request on.")
     print("aim: p99 under 100 us at 10,000/s on an idle machine, and no drift")
 
 
@@ -290,9 +328,66 @@ def bench_burst(bench):
     a, b = per_window(ours.due), per_window(ours.kernel)
     elsewhere = sum(abs(a[i] - b[i]) for i in a.keys() | b.keys()) / 2
     print(f"in another hundredth of a second than recorded: {100 * elsewhere / len(ours.due):.2f}%")
+    # A recording knows microseconds, and they are ten times as long here.
+    steps = [sorted(round(gap / 10) for gap in list_) for list_ in (recorded, replayed)]
+    print(f"Kolmogorov-Smirnov distance of the two, in steps of 10 us: {ks(*steps):.4f}")
 
 
-PARTS = {"max": bench_max, "pace": bench_pace, "burst": bench_burst}
+def ks(a, b):
+    """The most that two distributions differ at any value; both sorted."""
+    i = j = 0
+    worst = 0.0
+    while i < len(a) and j < len(b):
+        at = min(a[i], b[j])
+        while i < len(a) and a[i] <= at:
+            i += 1
+        while j < len(b) and b[j] <= at:
+            j += 1
+        worst = max(worst, abs(i / len(a) - j / len(b)))
+    return worst
+
+
+def make_large(b, n):
+    """A store of n exchanges, a copy of one of them each, a millisecond apart."""
+    path = b.data / "large.db"
+    remove_store(path)
+    shutil.copyfile(b.store(1), path)
+    db = sqlite3.connect(path)
+    columns = [r[1] for r in db.execute("PRAGMA table_info(exchange)")]
+    values = [
+        {"id": "e.id + n.i", "ts_us": "e.ts_us + n.i * 1000", "connection": "n.i % 64"}.get(c, c)
+        for c in columns
+    ]
+    db.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF")
+    db.execute(
+        f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {n - 1})"
+        f" INSERT INTO exchange ({','.join(columns)}) SELECT {','.join(values)}"
+        " FROM n, (SELECT * FROM exchange WHERE id = 1) e"
+    )
+    db.execute("CREATE INDEX IF NOT EXISTS exchange_server ON exchange(server, server_port)")
+    db.commit()
+    db.close()
+    return path
+
+
+def bench_memory(b):
+    rows = []
+    with Nginx(b.data / "nginx") as nginx:
+        n = 10_000
+        while n <= b.args.largest:
+            store = make_large(b, n)
+            options = ["--quiet", "--json", "--workers", 1]
+            fast = ["--max", "--save", "none"]
+            once = measure(b.ctl, "replay", store, "--to", nginx.url, "--until", "+1ms", *options)
+            run = measure(b.ctl, "replay", store, "--to", nginx.url, *fast, *options)
+            j = run.json()
+            rows.append([f"{n:,} exchanges", run.rss, j["sent"] / j["duration_s"], once.wall])
+            remove_store(store)
+            n *= 10
+    table("datasets of any size", ["", "RSS MiB", "requests/s", "s until one is sent"], rows)
+
+
+PARTS = {"max": bench_max, "pace": bench_pace, "burst": bench_burst, "memory": bench_memory}
 
 
 def main():
@@ -301,8 +396,9 @@ def main():
     p.add_argument("--requests", type=int, default=300_000, help="of each fast run (300000)")
     p.add_argument("--rounds", type=int, default=5, help="of those runs (5)")
     p.add_argument("--wrk-seconds", type=int, default=3, help="of wrk's runs (3)")
-    p.add_argument("--seconds", type=int, default=5, help="of a paced run (5)")
-    p.add_argument("--pace-rounds", type=int, default=3, help="of the paced runs (3)")
+    p.add_argument("--seconds", type=int, default=60, help="of a paced run (60)")
+    p.add_argument("--pace-rounds", type=int, default=1, help="of the paced runs (1)")
+    p.add_argument("--largest", type=int, default=1_000_000, help="dataset (1000000)")
     p.add_argument("--fresh", action="store_true", help="record the requests again")
     p.add_argument("--only", choices=PARTS, action="append", help="this part; repeatable")
     args = p.parse_args()

@@ -13,6 +13,8 @@
 #include "core/err.h"
 #include "core/limits.h"
 
+#define ROOM 8 /* the part of it that is free when a producer that waited goes on */
+
 struct list {
 	struct node *head;
 	struct node **tail;
@@ -23,9 +25,10 @@ struct list {
 struct queue {
 	pthread_mutex_t lock;
 	pthread_cond_t filled, drained;
-	struct list ready; /* under the lock, as are the four below */
+	struct list ready; /* under the lock, as are the five below */
 	struct list returned;
 	size_t held;       /* bytes published and not yet released */
+	bool waits; /* the producer, for room */
 	bool closed;
 	bool given_up;
 
@@ -124,17 +127,23 @@ static bool over(const struct queue *q, size_t bytes)
 	return held != 0 && held + bytes > q->max_bytes;
 }
 
-/* Looks at what the consumer gave back, and under QUEUE_WAIT stays until it is enough. */
+/* Looks at what the consumer gave back, and under QUEUE_WAIT stays until it is enough. Who had to
+ * wait goes on when there is room for many, not to wait for each. */
 static int make_room(struct queue *q, size_t bytes)
 {
+	size_t enough = q->max_bytes - q->max_bytes / ROOM;
 	int rc = SC_OK;
 
 	queue_publish(q);
 	pthread_mutex_lock(&q->lock);
 	q->held_seen = q->held;
-	while (over(q, bytes) && !q->given_up && q->policy == QUEUE_WAIT) {
-		pthread_cond_wait(&q->drained, &q->lock);
-		q->held_seen = q->held;
+	if (over(q, bytes) && q->policy == QUEUE_WAIT) {
+		while ((over(q, bytes) || q->held > enough) && !q->given_up) {
+			q->waits = true;
+			pthread_cond_wait(&q->drained, &q->lock);
+			q->held_seen = q->held;
+		}
+		q->waits = false;
 	}
 	if (q->given_up)
 		rc = SC_ECLOSED;
@@ -181,10 +190,9 @@ void queue_close(struct queue *q)
 	pthread_mutex_unlock(&q->lock);
 }
 
-int queue_take(struct queue *q, int timeout_ms, struct node **ret)
+static void wait_filled(struct queue *q, int timeout_ms)
 {
 	struct timespec until;
-	int rc = SC_OK;
 
 	clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_sec += timeout_ms / 1000;
@@ -193,11 +201,19 @@ int queue_take(struct queue *q, int timeout_ms, struct node **ret)
 		until.tv_sec++;
 		until.tv_nsec -= 1000000000;
 	}
-	pthread_mutex_lock(&q->lock);
 	while (!q->ready.head && !q->closed) {
 		if (pthread_cond_timedwait(&q->filled, &q->lock, &until) == ETIMEDOUT)
 			break;
 	}
+}
+
+int queue_take(struct queue *q, int timeout_ms, struct node **ret)
+{
+	int rc = SC_OK;
+
+	pthread_mutex_lock(&q->lock);
+	if (timeout_ms > 0 && !q->ready.head)
+		wait_filled(q, timeout_ms);
 	if (q->ready.head) {
 		*ret = q->ready.head;
 		list_clear(&q->ready);
@@ -208,12 +224,18 @@ int queue_take(struct queue *q, int timeout_ms, struct node **ret)
 	return rc;
 }
 
+static void wake_producer(struct queue *q)
+{
+	if (q->waits && q->held <= q->max_bytes - q->max_bytes / ROOM)
+		pthread_cond_signal(&q->drained);
+}
+
 void queue_release(struct queue *q, size_t bytes)
 {
 	pthread_mutex_lock(&q->lock);
 	assert(q->held >= bytes);
 	q->held -= bytes;
-	pthread_cond_signal(&q->drained);
+	wake_producer(q);
 	pthread_mutex_unlock(&q->lock);
 }
 
@@ -229,7 +251,7 @@ void queue_return(struct queue *q, struct node *list)
 	assert(q->held >= l.bytes);
 	q->held -= l.bytes;
 	list_join(&q->returned, &l);
-	pthread_cond_signal(&q->drained);
+	wake_producer(q);
 	pthread_mutex_unlock(&q->lock);
 }
 

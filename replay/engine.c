@@ -11,14 +11,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <time.h>
 #include <unistd.h>
 
-#define NEVER INT64_MAX
 #define TICK_NS (100 * NS_PER_MS)
-#define STARVED_NS NS_PER_MS /* until an empty feed is asked again */
-#define EVENTS 64	     /* taken at once: few, so that the clock is looked at in between */
+#define TOGETHER_NS NS_PER_MS	       /* until the common start is looked for again */
+#define FEED_WAIT_NS (200 * NS_PER_MS) /* a start waits this long for shots to be read ahead ... */
+#define WARM_WAIT_NS NS_PER_S	       /* ... and in all this long for connections */
+#define SPIN_NS (30 * NS_PER_US)       /* sleep ends about that late; the rest is waited for awake */
+#define EVENTS 64u /* taken at once: few, so that the clock is looked at in between */
 
 static int64_t clock_ns(clockid_t id)
 {
@@ -45,6 +48,8 @@ void give_up_memory(struct engine *e)
 		e->rc = err_set(e->err, SC_ENOMEM, "out of memory");
 }
 
+#define TAG_WAKE (UINT64_MAX - 1) /* of no slot: there are fewer */
+
 /* An event that is about a descriptor libcurl connects with, as against a slot's. */
 static uint64_t tag_curl(int fd)
 {
@@ -59,18 +64,13 @@ void watch(int epoll, int fd, uint32_t events, uint64_t tag)
 		epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &ev);
 }
 
-/* The very first connection is made before the clock starts. */
-static void begin_schedule(struct engine *e)
+/* The feed has something again. */
+static void feed_event(struct engine *e)
 {
-	int64_t now = now_ns();
+	eventfd_t n;
 
-	if (e->begun)
-		return;
-	e->begun = true;
-	schedule_init(&e->schedule, &e->options->pace, now);
-	e->stats->start_us = wall_us(e, now);
-	if (e->next)
-		e->next->due_ns = schedule_due(&e->schedule, e->next->ts_us);
+	(void)eventfd_read(e->feed->wake_fd, &n);
+	e->feed_at_ns = 0;
 }
 
 static void reap_connects(struct engine *e)
@@ -79,9 +79,8 @@ static void reap_connects(struct engine *e)
 	int left;
 
 	while (!e->rc && (msg = curl_multi_info_read(e->multi, &left))) {
-		if (msg->msg == CURLMSG_DONE &&
-		    slot_connected(e, conn_owner(msg->easy_handle), msg->data.result))
-			begin_schedule(e);
+		if (msg->msg == CURLMSG_DONE)
+			slot_connected(e, conn_owner(msg->easy_handle), msg->data.result);
 	}
 }
 
@@ -137,7 +136,7 @@ static void curl_tick(struct engine *e, int64_t now)
 	reap_connects(e);
 }
 
-static struct slot *slot_new(struct engine *e)
+struct slot *slot_new(struct engine *e)
 {
 	struct slot *s;
 
@@ -174,20 +173,41 @@ static bool slot_available(const struct engine *e)
 	return !TAILQ_EMPTY(&e->idle) || e->n_slots < e->options->connections;
 }
 
+void shot_over(struct engine *e, struct shot *shot)
+{
+	if (e->feed->done)
+		e->feed->done(e->feed, shot);
+	else
+		shot_free(shot);
+}
+
+bool shot_drop_late(struct engine *e, struct shot *shot, int64_t now)
+{
+	int64_t limit = e->options->drop_late_us * NS_PER_US;
+
+	if (limit == 0 || e->options->closed_loop || now - shot->due_ns <= limit)
+		return false;
+	e->stats->dropped++;
+	shot_over(e, shot);
+	return true;
+}
+
 /* Moves the shot to its lane, and on from there if a slot is free. */
 static void dispatch(struct engine *e, struct shot *shot)
 {
 	struct lane *l = e->common ? e->common : lanes_get(e->lanes, shot->connection);
 	struct slot *s = NULL;
+	bool connecting = false;
 
 	if (!l) {
-		shot_free(shot);
+		shot_over(e, shot);
 		give_up_memory(e);
 		return;
 	}
 	lane_push(e->lanes, l, shot);
 	if (l->slot != LANE_NO_SLOT) {
 		s = &e->slots[l->slot];
+		connecting = s->state == SLOT_CONNECTING;
 		if (s->state == SLOT_IDLE)
 			TAILQ_REMOVE(&e->idle, s, link);
 		else
@@ -200,78 +220,17 @@ static void dispatch(struct engine *e, struct shot *shot)
 		slot_begin(e, s, lane_pop(e->lanes, l));
 		return;
 	}
-	if (e->options->pace.kind != PACE_MAX)
+	if (!e->options->closed_loop && !connecting)
 		e->stats->waited++;
 	if (!e->common && l->slot == LANE_NO_SLOT)
 		lanes_wait(e->lanes, l);
-}
-
-/* True: e->next is the next shot. */
-static bool fetch(struct engine *e)
-{
-	int rc;
-
-	if (e->next)
-		return true;
-	if (e->feed_ended)
-		return false;
-	rc = e->feed->next(e->feed, &e->next, e->err);
-	e->starved = rc == SC_EAGAIN;
-	if (rc == 1) {
-		e->stats->taken++;
-		if (e->begun)
-			e->next->due_ns = schedule_due(&e->schedule, e->next->ts_us);
-		return true;
-	}
-	if (rc != SC_EAGAIN)
-		e->feed_ended = true;
-	if (rc < 0 && rc != SC_EAGAIN)
-		give_up(e, rc);
-	return false;
-}
-
-/* The first connection, before any time counts: the clock of the schedule must not begin with a
- * handshake, and the peer's address is looked at before there is anything to send. */
-static void knock(struct engine *e)
-{
-	struct slot *s;
-
-	if (e->n_slots > 0 || !fetch(e))
-		return;
-	s = slot_new(e);
-	if (slot_connect(e, s))
-		give_up_memory(e);
 }
 
 static bool room_ahead(const struct engine *e)
 {
 	if (lanes_queued(e->lanes) >= LIMIT_READ_AHEAD)
 		return false;
-	return e->options->pace.kind != PACE_MAX || slot_available(e);
-}
-
-/* Everything that is due goes to its lane. */
-static void pull(struct engine *e)
-{
-	if (!e->begun) {
-		knock(e);
-		return;
-	}
-	while (!e->rc && room_ahead(e) && fetch(e)) {
-		struct shot *shot = e->next;
-
-		if (e->options->pace.kind != PACE_MAX && shot->due_ns > now_ns())
-			return;
-		e->next = NULL; /* moved */
-		dispatch(e, shot);
-	}
-}
-
-static void drop_next(struct engine *e)
-{
-	shot_free(e->next);
-	e->next = NULL;
-	e->stats->unsent++;
+	return !e->options->closed_loop || slot_available(e);
 }
 
 /* What has not begun never will. */
@@ -279,27 +238,55 @@ static void stop(struct engine *e)
 {
 	e->stopping = true;
 	e->stats->unsent += lanes_clear(e->lanes);
+	e->stats->unsent += ahead_clear(e);
 	for (uint32_t i = 0; i < e->n_slots; i++) {
-		struct slot *s = &e->slots[i];
-
-		if (s->state != SLOT_CONNECTING)
-			continue;
-		slot_close(s);
-		if (s->shot) {
-			shot_free(s->shot);
-			s->shot = NULL;
-			e->stats->unsent++;
-			e->stats->in_flight--;
-		}
-		slot_release(e, s);
+		if (e->slots[i].state == SLOT_CONNECTING)
+			slot_give_up_connecting(e, &e->slots[i]);
 	}
 }
 
-/* Shots that still come are counted, so that the account adds up. */
-static void drain(struct engine *e)
+/* Everything that is due goes to its lane. */
+static void pull(struct engine *e, int64_t now)
 {
-	while (!e->rc && fetch(e))
-		drop_next(e);
+	const struct replay_options *o = e->options;
+
+	while (!e->rc && e->ahead.first && room_ahead(e)) {
+		struct shot *shot = e->ahead.first;
+
+		shot->due_ns = e->start_ns + (o->closed_loop ? 0 : shot->offset_ns);
+		if (shot->due_ns > now && shot->due_ns > (now = now_ns()))
+			return;
+		if (shot->due_ns >= e->end_ns || now >= e->end_ns)
+			return; /* turn() stops */
+		ahead_pop(e);
+		if (!shot_drop_late(e, shot, now))
+			dispatch(e, shot);
+	}
+}
+
+/* The clock of the schedule must not begin with handshakes: what the first second wants is opened
+ * before, unless that takes too long. */
+static void prepare(struct engine *e, int64_t now)
+{
+	/* What comes live is wanted now: it waits for nothing but its own connection. */
+	bool live = e->feed->wake_fd > 0;
+	bool filled = live || ahead_is_filled(e) || now >= e->born_ns + FEED_WAIT_NS;
+	bool warm = live || e->n_connecting == 0 || now >= e->born_ns + WARM_WAIT_NS;
+	int64_t at;
+
+	if (!e->ready && (!filled || !warm))
+		return;
+	if (!e->ready)
+		replay_start_ready(e->start);
+	e->ready = true;
+	at = replay_start_at(e->start, now, e->ahead.first);
+	if (!at)
+		return;
+	e->begun = true;
+	e->start_ns = at;
+	if (e->options->duration_us)
+		e->end_ns = at + e->options->duration_us * NS_PER_US;
+	e->stats->start_us = wall_us(e, at);
 }
 
 static void expire(struct engine *e, int64_t now)
@@ -311,6 +298,12 @@ static void expire(struct engine *e, int64_t now)
 		slot_fail(e, s, RESULT_ERROR_TIMEOUT);
 }
 
+static void count_elapsed(struct engine *e, int64_t now)
+{
+	if (e->begun && now > e->start_ns)
+		e->stats->elapsed_us = (now - e->start_ns) / NS_PER_US;
+}
+
 static void tick(struct engine *e, int64_t now)
 {
 	const struct replay_options *o = e->options;
@@ -318,8 +311,7 @@ static void tick(struct engine *e, int64_t now)
 	if (now < e->next_tick_ns)
 		return;
 	e->next_tick_ns = now + TICK_NS;
-	if (e->stats->start_us)
-		e->stats->elapsed_us = wall_us(e, now) - e->stats->start_us;
+	count_elapsed(e, now);
 	if (o->stop && !e->stopping && o->stop(o->arg))
 		stop(e);
 	if (o->progress)
@@ -337,66 +329,105 @@ static int64_t earliest(int64_t a, int64_t b)
 	return a < b ? a : b;
 }
 
-static int64_t wake_at(const struct engine *e, int64_t now)
+/* When the next shot is due, for its own sake; NEVER where something else comes first. */
+static int64_t next_due(const struct engine *e, int64_t now)
+{
+	if (!e->begun || !e->ahead.first || !room_ahead(e))
+		return NEVER;
+	if (e->options->closed_loop)
+		return e->start_ns > now ? e->start_ns : now;
+	return e->start_ns + e->ahead.first->offset_ns;
+}
+
+static int64_t wake_at(const struct engine *e)
 {
 	const struct slot *oldest = TAILQ_FIRST(&e->busy);
 	int64_t at = earliest(e->next_tick_ns, e->curl_due_ns);
 
 	if (oldest)
 		at = earliest(at, oldest->sent_ns + e->options->timeout_us * NS_PER_US);
-	if (e->next && e->begun && room_ahead(e))
-		at = earliest(at, e->options->pace.kind == PACE_MAX ? now : e->next->due_ns);
-	if (e->starved && !e->feed_ended)
-		at = earliest(at, now + STARVED_NS);
+	if (!e->stopping)
+		at = earliest(at, e->end_ns);
+	if (!e->feed_ended && !e->stopping && !e->ahead.n &&
+	    lanes_queued(e->lanes) < LIMIT_READ_AHEAD)
+		at = earliest(at, e->feed_at_ns);
+	if (!e->begun && !e->stopping && (e->feed->wake_fd <= 0 || e->ahead.n))
+		at = earliest(at, now_ns() + TOGETHER_NS);
 	return at;
 }
 
-static int wait_events(struct engine *e, struct epoll_event *events)
+/* Awake or asleep until then. */
+static int wait_until(struct engine *e, struct epoll_event *events, int64_t ns)
 {
-	int64_t now = now_ns();
-	int64_t ns = wake_at(e, now) - now;
-	struct timespec ts;
-	int n;
+	struct timespec ts = {.tv_sec = ns / NS_PER_S, .tv_nsec = ns % NS_PER_S};
+	int n = epoll_pwait2(e->epoll, events, EVENTS, &ts, NULL);
 
-	if (ns < 0)
-		ns = 0;
-	ts.tv_sec = ns / NS_PER_S;
-	ts.tv_nsec = ns % NS_PER_S;
-	n = epoll_pwait2(e->epoll, events, EVENTS, &ts, NULL);
 	if (n < 0 && errno == ENOSYS) /* before Linux 5.11 */
 		n = epoll_wait(e->epoll, events, EVENTS, (int)((ns + NS_PER_MS - 1) / NS_PER_MS));
 	return n;
+}
+
+/* Sleep ends some tens of us late. So the last of it before a request is due is spent awake, but
+ * never more than half of all time: the processor may be the target's, too. */
+static int wait_events(struct engine *e, struct epoll_event *events)
+{
+	int64_t now = now_ns();
+	int64_t due = next_due(e, now), at = wake_at(e);
+	bool may_spin = e->begun && 2 * e->spun_ns <= now - e->start_ns;
+	int n;
+
+	if (!may_spin || due == NEVER || due - now > SPIN_NS) {
+		at = earliest(at, may_spin && due != NEVER ? due - SPIN_NS : due);
+		return wait_until(e, events, at > now ? at - now : 0);
+	}
+	n = wait_until(e, events, 0);
+	/* What took longer was another's turn on the processor. */
+	e->spun_ns += earliest(now_ns() - now, SPIN_NS);
+	return n;
+}
+
+/* What the clock says there is to do. False: nothing will ever be. */
+static bool turn(struct engine *e, int64_t now)
+{
+	tick(e, now);
+	expire(e, now);
+	curl_tick(e, now);
+	if (!e->stopping && now >= e->end_ns)
+		stop(e);
+	if (!e->stopping) {
+		ahead_fill(e, now);
+		ahead_warm(e, now);
+		if (!e->begun)
+			prepare(e, now);
+		if (e->begun)
+			pull(e, now);
+	}
+	if (e->rc)
+		return false;
+	if (e->stats->in_flight || lanes_queued(e->lanes))
+		return true;
+	return !e->stopping && (!e->feed_ended || e->ahead.first);
 }
 
 static void loop(struct engine *e)
 {
 	struct epoll_event events[EVENTS];
 
-	while (!e->rc) {
-		int64_t now = now_ns();
-		int n;
+	while (turn(e, now_ns())) {
+		int n = wait_events(e, events);
 
-		tick(e, now);
-		expire(e, now);
-		curl_tick(e, now);
-		if (e->stopping)
-			drain(e);
-		else
-			pull(e);
-		if (e->rc || (e->feed_ended && !e->next && !e->stats->in_flight &&
-			      lanes_queued(e->lanes) == 0))
-			return;
-		n = wait_events(e, events);
 		for (int i = 0; i < n && !e->rc; i++) {
 			uint64_t tag = events[i].data.u64;
 
-			if (tag & 1)
+			if (tag == TAG_WAKE)
+				feed_event(e);
+			else if (tag & 1)
 				curl_event(e, (int)(tag >> 1), events[i].events);
 			else
 				slot_event(e, &e->slots[tag >> 1], events[i].events);
 			/* A slot came free, or time has passed. */
-			if (!e->stopping)
-				pull(e);
+			if (e->begun && !e->stopping && e->ahead.first)
+				pull(e, 0);
 		}
 	}
 }
@@ -407,11 +438,16 @@ static int engine_init(struct engine *e)
 
 	TAILQ_INIT(&e->idle);
 	TAILQ_INIT(&e->busy);
-	e->curl_due_ns = NEVER;
-	e->wall_ns = clock_ns(CLOCK_REALTIME) - now_ns();
+	e->curl_due_ns = e->end_ns = NEVER;
+	e->born_ns = now_ns();
+	e->wall_ns = clock_ns(CLOCK_REALTIME) - e->born_ns;
+	replay_start_init(&e->own_start, 1);
+	e->start = o->start ? o->start : &e->own_start;
 	e->epoll = epoll_create1(EPOLL_CLOEXEC);
 	if (e->epoll < 0)
 		return err_set(e->err, SC_EIO, "epoll: %s", strerror(errno));
+	if (e->feed->wake_fd > 0)
+		watch(e->epoll, e->feed->wake_fd, EPOLLIN, TAG_WAKE);
 	e->slots = calloc(o->connections, sizeof(*e->slots));
 	e->lanes = lanes_new();
 	e->multi = curl_multi_init();
@@ -440,7 +476,8 @@ static void engine_done(struct engine *e)
 		curl_multi_cleanup(e->multi);
 	lanes_free(e->lanes);
 	free(e->slots);
-	shot_free(e->next);
+	while (e->ahead.first)
+		shot_free(ahead_pop(e));
 	if (e->epoll >= 0)
 		close(e->epoll);
 }
@@ -484,7 +521,7 @@ int replay_run(const struct replay_options *options, struct shot_feed *feed,
 	assert(options->connections >= 1 && options->connections <= LIMIT_CONNECTIONS);
 	if (!e)
 		return err_set(err, SC_ENOMEM, "out of memory");
-	*ret_stats = (struct replay_stats){.taken = 0};
+	memset(ret_stats, 0, sizeof(*ret_stats));
 	e->options = options;
 	e->feed = feed;
 	e->sink = sink;
@@ -501,8 +538,9 @@ int replay_run(const struct replay_options *options, struct shot_feed *feed,
 		loop(e);
 		rc = e->rc;
 	}
-	if (ret_stats->start_us)
-		ret_stats->elapsed_us = wall_us(e, now_ns()) - ret_stats->start_us;
+	if (!e->ready) /* the others need not wait for it */
+		replay_start_ready(e->start);
+	count_elapsed(e, now_ns());
 	prctl(PR_SET_TIMERSLACK, slack > 0 ? slack : 0);
 	engine_done(e);
 	pipe_restore(&quiet);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the two halves of the sending loop share: slot.c takes one request over one connection,
- * engine.c decides which and when. */
+/* What the parts of the sending loop share: slot.c takes one request over one connection, ahead.c
+ * looks at what is to come, engine.c decides which is next and when. */
 #ifndef REPLAY_ENGINE_H
 #define REPLAY_ENGINE_H
 
@@ -15,6 +15,7 @@
 #define NS_PER_US INT64_C(1000)
 #define NS_PER_MS INT64_C(1000000)
 #define NS_PER_S INT64_C(1000000000)
+#define NEVER INT64_MAX
 #define LATE_NS NS_PER_MS
 #define RECEIVE_BYTES (64u * KIB)
 
@@ -41,6 +42,13 @@ struct slot {
 };
 TAILQ_HEAD(slot_list, slot);
 
+/* Shots taken from the feed and not due yet, in order; owned. */
+struct ahead {
+	struct shot *first, *last; /* linked by node.next */
+	struct shot *cold; /* the first whose connection was not thought of; NULL: none */
+	uint32_t n;
+};
+
 struct engine {
 	const struct replay_options *options;
 	struct shot_feed *feed;
@@ -54,17 +62,25 @@ struct engine {
 	int64_t curl_due_ns;
 	struct slot *slots;
 	uint32_t n_slots;      /* used so far */
+	uint32_t n_connecting; /* of these */
 	struct slot_list idle; /* most recently used first */
 	struct slot_list busy; /* in order of sent_ns, hence of their time-outs */
 	struct lanes *lanes;
 	struct lane *common; /* of all shots, when no order is kept */
 
-	struct schedule schedule;
-	struct shot *next; /* taken from the feed and not due yet; owned */
-	bool begun;	   /* the schedule runs */
+	struct ahead ahead;
 	bool feed_ended;
-	bool starved; /* the feed had nothing */
+	int64_t feed_at_ns; /* the feed had nothing, and is asked again then */
+
+	struct replay_start own_start;
+	struct replay_start *start;
+	bool ready;	      /* and the start was told so */
+	bool begun;	      /* the schedule runs */
 	bool stopping;
+	int64_t born_ns;
+	int64_t start_ns;     /* offset 0, when it has begun */
+	int64_t end_ns;	      /* nothing begins then or later */
+	int64_t spun_ns;      /* waited awake in all */
 	int64_t next_tick_ns;
 	int64_t wall_ns; /* CLOCK_REALTIME - CLOCK_MONOTONIC at the start */
 	uint8_t in[RECEIVE_BYTES];
@@ -89,13 +105,33 @@ static inline uint64_t tag_slot(const struct engine *e, const struct slot *s)
 
 void watch(int epoll, int fd, uint32_t events, uint64_t tag);
 
+/* A place that was never used, NULL when there is none. */
+struct slot *slot_new(struct engine *e);
+
+/* Back to who made it. */
+void shot_over(struct engine *e, struct shot *shot);
+/* Throws a shot away that is later than anybody wants it; false: it is not. */
+bool shot_drop_late(struct engine *e, struct shot *shot, int64_t now);
+
+/* Takes from the feed as far as there is room. */
+void ahead_fill(struct engine *e, int64_t now);
+/* The next shot; there is one. */
+struct shot *ahead_pop(struct engine *e);
+uint64_t ahead_clear(struct engine *e); /* returns how many that were */
+/* Opens connections for shots that will be due within the next second. */
+void ahead_warm(struct engine *e, int64_t now);
+/* As much is there as a start needs to know what it needs. */
+bool ahead_is_filled(const struct engine *e);
+
 /* Begins a request; the slot is in no list, `shot` is moved into it. */
 void slot_begin(struct engine *e, struct slot *s, struct shot *shot);
 /* The slot is in no list and has nothing to do: it takes what waits longest, or is idle. */
 void slot_release(struct engine *e, struct slot *s);
 int slot_connect(struct engine *e, struct slot *s); /* SC_ENOMEM */
-/* libcurl is done with connecting. True: that was for no request. SC_EINVAL goes to give_up(). */
-bool slot_connected(struct engine *e, struct slot *s, CURLcode code);
+/* libcurl is done with connecting. A refused origin goes to give_up(). */
+void slot_connected(struct engine *e, struct slot *s, CURLcode code);
+/* No longer; a request it was for counts as unsent. */
+void slot_give_up_connecting(struct engine *e, struct slot *s);
 void slot_event(struct engine *e, struct slot *s, uint32_t events);
 void slot_fail(struct engine *e, struct slot *s, enum result_error error);
 void slot_close(struct slot *s);

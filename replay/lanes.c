@@ -122,6 +122,11 @@ void lanes_wait(struct lanes *ls, struct lane *l)
 	ls->wait_last = l;
 }
 
+struct lane *lanes_first_waiting(const struct lanes *ls)
+{
+	return ls->wait_first;
+}
+
 struct lane *lanes_next_waiting(struct lanes *ls)
 {
 	struct lane *l = ls->wait_first;

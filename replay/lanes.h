@@ -35,6 +35,7 @@ struct shot *lane_pop(struct lanes *ls, struct lane *l); /* NULL: empty */
 /* Lanes that wait for a slot, first come first served. */
 void lanes_wait(struct lanes *ls, struct lane *l);
 struct lane *lanes_next_waiting(struct lanes *ls); /* NULL: none */
+struct lane *lanes_first_waiting(const struct lanes *ls); /* the same, and it goes on waiting */
 
 /* Takes the slot off it, and ends a lane that nothing is in. */
 void lanes_unbind(struct lanes *ls, struct lane *l);

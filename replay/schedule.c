@@ -7,51 +7,108 @@
 #include <string.h>
 
 #define NS_PER_S 1e9
+#define DEFAULT_GAP_US 1000000
 
-static const struct {
+struct unit {
 	const char *suffix;
 	double seconds;
-} rate_units[] = {
-	{"", 1}, {"/s", 1}, {"/m", 60}, {"/min", 60}, {"/h", 3600},
+};
+
+static const struct unit rate_units[] = {
+	{"", 1}, {"/s", 1}, {"/m", 60}, {"/min", 60}, {"/h", 3600}, {NULL, 0},
+};
+
+static const struct unit time_units[] = {
+	{"ms", 1e-3}, {"s", 1}, {"", 1}, {"m", 60}, {"min", 60}, {"h", 3600}, {NULL, 0},
 };
 
 /* strtod takes hex, inf and nan, and leading white space; a rate is none of these. */
-static bool parse_positive(const char *text, double *ret, char **ret_end)
+static bool parse_number(const char *text, double *ret, const char **ret_end)
 {
+	char *end;
 	double v;
 
 	if (!strchr("0123456789.", text[0]) || text[0] == '\0' || text[1] == 'x' || text[1] == 'X')
 		return false;
-	v = strtod(text, ret_end);
-	if (*ret_end == text || !isfinite(v) || v <= 0)
+	v = strtod(text, &end);
+	if (end == text || !isfinite(v))
 		return false;
+	/* "100..2000": the first dot of two is not the number's. */
+	if (end[-1] == '.' && end[0] == '.')
+		end--;
 	*ret = v;
+	*ret_end = end;
 	return true;
 }
 
-int pace_parse_rate(const char *text, double *ret, struct err *err)
+/* The seconds that a suffix of `len` bytes stands for, or 0. */
+static double unit_of(const struct unit *units, const char *text, size_t len)
 {
-	char *end;
-	double v;
-
-	if (parse_positive(text, &v, &end)) {
-		for (size_t i = 0; i < sizeof(rate_units) / sizeof(rate_units[0]); i++) {
-			if (strcmp(end, rate_units[i].suffix) == 0) {
-				*ret = v / rate_units[i].seconds;
-				return SC_OK;
-			}
-		}
+	for (; units->suffix; units++) {
+		if (strlen(units->suffix) == len && memcmp(units->suffix, text, len) == 0)
+			return units->seconds;
 	}
-	return err_set(err, SC_EINVAL,
-		       "'%s' is no rate; expected a number over 0 like 500/s or 30/m", text);
+	return 0;
+}
+
+/* What stands behind "100": "..2000/s over 60s". */
+static bool parse_ramp(const char *text, struct pace *p)
+{
+	const char *over, *end;
+	double unit, time;
+
+	if (strncmp(text, "..", 2) != 0 || !parse_number(text + 2, &p->rate_end, &text))
+		return false;
+	over = strstr(text, " over ");
+	if (!over)
+		return false;
+	unit = unit_of(rate_units, text, (size_t)(over - text));
+	if (!parse_number(over + strlen(" over "), &time, &end))
+		return false;
+	p->ramp_s = time * unit_of(time_units, end, strlen(end));
+	if (unit <= 0 || p->ramp_s <= 0 || p->rate_end <= 0)
+		return false;
+	p->rate /= unit;
+	p->rate_end /= unit;
+	return true;
+}
+
+static bool parse_rate(const char *text, struct pace *p)
+{
+	double unit;
+
+	if (!parse_number(text, &p->rate, &text))
+		return false;
+	if (text[0] == '.')
+		return parse_ramp(text, p);
+	unit = unit_of(rate_units, text, strlen(text));
+	if (unit <= 0 || p->rate <= 0)
+		return false;
+	p->rate /= unit;
+	p->rate_end = p->rate;
+	p->ramp_s = 0;
+	return true;
+}
+
+int pace_parse_rate(const char *text, struct pace *ret, struct err *err)
+{
+	struct pace p = *ret;
+
+	if (!parse_rate(text, &p))
+		return err_set(err, SC_EINVAL,
+			       "'%s' is no rate; expected a number over 0 like 500/s or 30/m, or a "
+			       "ramp like 100..2000/s over 60s",
+			       text);
+	*ret = p;
+	return SC_OK;
 }
 
 int pace_parse_speed(const char *text, double *ret, struct err *err)
 {
-	char *end;
+	const char *end;
 	double v;
 
-	if (!parse_positive(text, &v, &end) || (*end != '\0' && strcmp(end, "x") != 0))
+	if (!parse_number(text, &v, &end) || v <= 0 || (*end != '\0' && strcmp(end, "x") != 0))
 		return err_set(
 			err, SC_EINVAL,
 			"'%s' is no speed; expected a number over 0 like 2.5 (0.5 is half as "
@@ -61,35 +118,66 @@ int pace_parse_speed(const char *text, double *ret, struct err *err)
 	return SC_OK;
 }
 
-void schedule_init(struct schedule *s, const struct pace *pace, int64_t start_ns)
+void schedule_init(struct schedule *s, const struct pace *pace)
 {
-	*s = (struct schedule){.pace = *pace, .start_ns = start_ns};
+	*s = (struct schedule){.pace = *pace};
+}
+
+/* After t seconds of a ramp rate * t + slope * t^2 / 2 requests are due; this is the t of the nth,
+ * in the form that does not subtract what is nearly equal. */
+static double ramp_seconds(const struct pace *p, double n)
+{
+	double slope = (p->rate_end - p->rate) / p->ramp_s;
+	double inside = (p->rate + p->rate_end) / 2 * p->ramp_s;
+
+	if (n == 0)
+		return 0;
+	if (n >= inside)
+		return p->ramp_s + (n - inside) / p->rate_end;
+	return 2 * n / (p->rate + sqrt(p->rate * p->rate + 2 * slope * n));
 }
 
 /* A double holds whole ns up to 104 days, and is computed anew for each request. */
-static double offset_ns(const struct schedule *s, uint64_t n, int64_t ts_us)
+static double offset_ns(const struct schedule *s, int64_t ts_us)
 {
-	switch (s->pace.kind) {
+	const struct pace *p = &s->pace;
+	int64_t since = s->base_us + (ts_us > s->first_us ? ts_us - s->first_us : 0);
+
+	switch (p->kind) {
 	case PACE_RECORDED:
-		return ts_us <= s->first_us ? 0
-					    : (double)(ts_us - s->first_us) * 1e3 / s->pace.speed;
+		return (double)since * 1e3 / p->speed;
 	case PACE_RATE:
-		return (double)n * NS_PER_S / s->pace.rate;
+		if (p->ramp_s > 0)
+			return ramp_seconds(p, (double)s->n) * NS_PER_S;
+		return (double)s->n * NS_PER_S / p->rate;
 	case PACE_MAX:
 		break;
 	}
 	return 0;
 }
 
-int64_t schedule_due(struct schedule *s, int64_t ts_us)
+int64_t schedule_next(struct schedule *s, int64_t ts_us)
 {
 	double offset;
 
-	if (s->n == 0)
-		s->first_us = ts_us;
-	offset = offset_ns(s, s->n++, ts_us);
-	/* Beyond any wait that ends; keeps the sum below from overflowing. */
-	if (offset > 4e18)
-		offset = 4e18;
-	return s->start_ns + (int64_t)offset;
+	if (s->n_pass == 0)
+		s->first_us = s->last_us = ts_us;
+	if (ts_us > s->last_us)
+		s->last_us = ts_us;
+	offset = offset_ns(s, ts_us);
+	s->n++;
+	s->n_pass++;
+	/* Beyond any wait that ends; keeps what is added to it from overflowing. */
+	return offset > 4e18 ? INT64_C(4000000000000000000) : (int64_t)offset;
+}
+
+void schedule_again(struct schedule *s)
+{
+	int64_t span = s->last_us - s->first_us;
+
+	if (s->n_pass == 0)
+		return;
+	s->base_us += span + (s->n_pass > 1 && span > 0 ? span / (int64_t)(s->n_pass - 1)
+							: DEFAULT_GAP_US);
+	s->n_pass = 0;
 }

@@ -81,16 +81,57 @@ static bool field_has(const struct message *m, const char *name, const char *tok
 	return false;
 }
 
-static bool is_chunked(const struct message *m)
+/* The fields that decide how a request goes out. Most requests have none of them, so that one look
+ * at all fields saves a search for each. */
+enum known {
+	HAS_TRANSFER_ENCODING = 1 << 0,
+	HAS_CONTENT_LENGTH = 1 << 1,
+	HAS_CONNECTION = 1 << 2,
+	HAS_UPGRADE = 1 << 3,
+	HAS_MARKER = 1 << 4,
+};
+
+static const struct {
+	const char *name;
+	size_t len;
+	enum known bit;
+} known_fields[] = {
+#define ROW(name, bit) {name, sizeof(name) - 1, bit}
+	ROW("Transfer-Encoding", HAS_TRANSFER_ENCODING),
+	ROW("Content-Length", HAS_CONTENT_LENGTH),
+	ROW("Connection", HAS_CONNECTION),
+	ROW("Upgrade", HAS_UPGRADE),
+	ROW(MARKER_FIELD, HAS_MARKER),
+#undef ROW
+};
+
+static unsigned known_in(const struct message *m)
 {
-	return (m->flags & MESSAGE_CHUNKED) != 0 || field_has(m, "Transfer-Encoding", "chunked");
+	unsigned bits = 0;
+
+	for (uint32_t i = 0; i < m->n_fields; i++) {
+		for (size_t k = 0; k < sizeof(known_fields) / sizeof(known_fields[0]); k++) {
+			size_t len = known_fields[k].len;
+
+			if (m->fields[i].name.len == len &&
+			    span_case_eq(message_name(m, i), span_of(known_fields[k].name, len)))
+				bits |= known_fields[k].bit;
+		}
+	}
+	return bits;
+}
+
+static bool is_chunked(const struct message *m, unsigned known)
+{
+	return (m->flags & MESSAGE_CHUNKED) != 0 ||
+	       ((known & HAS_TRANSFER_ENCODING) && field_has(m, "Transfer-Encoding", "chunked"));
 }
 
 /* A body the head does not announce, or an announced one that is not there, would leave the target
  * waiting, or take the body for the next request. */
-static bool length_agrees(const struct message *m)
+static bool length_agrees(const struct message *m, unsigned known)
 {
-	int i = message_find(m, "Content-Length", 0);
+	int i = known & HAS_CONTENT_LENGTH ? message_find(m, "Content-Length", 0) : -1;
 	uint64_t n = 0;
 	struct span v;
 
@@ -105,18 +146,18 @@ static bool length_agrees(const struct message *m)
 	return v.len > 0 && n == m->body.len;
 }
 
-static enum skip judge(const struct message *m)
+static enum skip judge(const struct message *m, unsigned known)
 {
 	if (m->major == 0)
 		return SKIP_SIMPLE;
 	if (method_is(m, "CONNECT"))
 		return SKIP_CONNECT;
-	if (field_has(m, "Connection", "upgrade") && message_find(m, "Upgrade", 0) >= 0)
+	if ((known & HAS_UPGRADE) && field_has(m, "Connection", "upgrade"))
 		return SKIP_UPGRADE;
 	if ((m->flags & (MESSAGE_CAPPED | MESSAGE_GAP | MESSAGE_UNKEPT)) != 0 ||
 	    m->body.len < m->body_size)
 		return SKIP_INCOMPLETE;
-	if (!is_chunked(m) && !length_agrees(m))
+	if (!is_chunked(m, known) && !length_agrees(m, known))
 		return SKIP_FRAMING;
 	return SKIP_NONE;
 }
@@ -252,11 +293,11 @@ static size_t body_room(const struct message *m, bool chunked)
 }
 
 /* The head up to its blank line, without any marker of an earlier replay. */
-static uint8_t *put_head(uint8_t *to, const struct message *m, uint32_t blank)
+static uint8_t *put_head(uint8_t *to, const struct message *m, unsigned known, uint32_t blank)
 {
 	const uint8_t *from = m->head, *end = m->head + m->head_len - blank;
 
-	for (int i = message_find(m, MARKER_FIELD, 0); i >= 0;
+	for (int i = known & HAS_MARKER ? message_find(m, MARKER_FIELD, 0) : -1; i >= 0;
 	     i = message_find(m, MARKER_FIELD, (uint32_t)i + 1)) {
 		const struct field *f = &m->fields[i];
 		const uint8_t *line = m->head + f->name.off;
@@ -272,8 +313,9 @@ static uint8_t *put_head(uint8_t *to, const struct message *m, uint32_t blank)
 int shot_new(const struct exchange *ex, const char *marker, struct shot **ret, enum skip *ret_skip)
 {
 	const struct message *m = ex->request;
-	enum skip skip = judge(m);
-	bool chunked = is_chunked(m);
+	unsigned known = known_in(m);
+	enum skip skip = judge(m, known);
+	bool chunked = is_chunked(m, known);
 	uint32_t blank = blank_line_len(m);
 	size_t room = m->head_len + (marker ? strlen(MARKER_FIELD) + strlen(marker) + 4 : 0);
 	struct shot *shot;
@@ -294,9 +336,9 @@ int shot_new(const struct exchange *ex, const char *marker, struct shot **ret, e
 		.ts_us = ex->ts_us,
 		.head = method_is(m, "HEAD"),
 		.idempotent = method_idempotent(m),
-		.closes = field_has(m, "Connection", "close"),
+		.closes = (known & HAS_CONNECTION) && field_has(m, "Connection", "close"),
 	};
-	at = put_head(shot->bytes, m, marker ? blank : 0);
+	at = put_head(shot->bytes, m, known, marker ? blank : 0);
 	if (marker) {
 		at = put_str(at, MARKER_FIELD ": ");
 		at = put_str(at, marker);

@@ -30,6 +30,7 @@ static int deliver(struct engine *e, struct slot *s, int64_t end_ns, enum result
 	if (!r)
 		return err_set(e->err, SC_ENOMEM, "out of memory");
 	r->exchange_id = s->shot->exchange_id;
+	r->pass = s->shot->pass;
 	r->due_us = wall_us(e, s->shot->due_ns);
 	r->error = error;
 	if (s->sent_ns)
@@ -82,8 +83,10 @@ int slot_connect(struct engine *e, struct slot *s)
 	}
 	if (!rc)
 		rc = conn_open(&s->conn);
-	if (!rc)
+	if (!rc) {
 		s->state = SLOT_CONNECTING;
+		e->n_connecting++;
+	}
 	return rc;
 }
 
@@ -110,12 +113,12 @@ static void slot_send(struct engine *e, struct slot *s)
 }
 
 /* The connection is open: the request's time begins. */
-static void slot_fire(struct engine *e, struct slot *s)
+static void slot_fire(struct engine *e, struct slot *s, int64_t now)
 {
 	s->state = SLOT_BUSY;
-	s->sent_ns = now_ns();
+	s->sent_ns = now;
 	TAILQ_INSERT_TAIL(&e->busy, s, link);
-	if (!s->shot->retried && e->options->pace.kind != PACE_MAX &&
+	if (!s->shot->retried && !e->options->closed_loop &&
 	    s->sent_ns - s->shot->due_ns > LATE_NS)
 		e->stats->late++;
 	answer_begin(s->answer, s->shot->head);
@@ -124,6 +127,8 @@ static void slot_fire(struct engine *e, struct slot *s)
 
 void slot_begin(struct engine *e, struct slot *s, struct shot *shot)
 {
+	int64_t now;
+
 	assert(!s->shot);
 	s->shot = shot;
 	s->out = 0;
@@ -131,37 +136,53 @@ void slot_begin(struct engine *e, struct slot *s, struct shot *shot)
 	s->send_broke = false;
 	s->reused = conn_is_open(&s->conn);
 	e->stats->in_flight++;
-	if (e->options->pace.kind == PACE_MAX)
-		shot->due_ns = now_ns();
+	now = now_ns();
+	if (e->options->closed_loop)
+		shot->due_ns = now;
 	if (s->reused)
-		slot_fire(e, s);
+		slot_fire(e, s, now);
 	else if (slot_connect(e, s))
 		give_up_memory(e);
 }
 
-void slot_release(struct engine *e, struct slot *s)
+/* The lane that the slot goes on with: its own, unless one that has no slot waits for something
+ * that was due before. Where there are fewer connections than lanes, none is left out that way. */
+static struct lane *lane_next(struct engine *e, struct slot *s)
 {
-	struct lane *l = e->common ? e->common : s->lane;
-	struct shot *shot = l ? lane_pop(e->lanes, l) : NULL;
+	struct lane *own = e->common ? e->common : s->lane;
+	struct lane *waiting = lanes_first_waiting(e->lanes);
+	bool goes_on = own && own->first;
 
-	if (!shot && !e->common && (l = lanes_next_waiting(e->lanes))) {
-		if (s->lane)
-			lanes_unbind(e->lanes, s->lane);
-		s->lane = l;
-		l->slot = (uint32_t)(s - e->slots);
-		shot = lane_pop(e->lanes, l);
-	}
-	s->state = SLOT_IDLE;
-	if (shot)
-		slot_begin(e, s, shot);
-	else
-		TAILQ_INSERT_HEAD(&e->idle, s, link);
+	if (!waiting || (goes_on && own->first->due_ns <= waiting->first->due_ns))
+		return own;
+	(void)lanes_next_waiting(e->lanes);
+	if (own)
+		lanes_unbind(e->lanes, own);
+	if (goes_on)
+		lanes_wait(e->lanes, own);
+	s->lane = waiting;
+	waiting->slot = (uint32_t)(s - e->slots);
+	return waiting;
 }
 
-static void slot_finish(struct engine *e, struct slot *s, enum result_error error, bool keep)
+void slot_release(struct engine *e, struct slot *s)
 {
-	int64_t end_ns = now_ns();
+	struct lane *l;
+	struct shot *shot;
 
+	s->state = SLOT_IDLE;
+	while ((l = lane_next(e, s)) && (shot = lane_pop(e->lanes, l))) {
+		if (e->options->drop_late_us && shot_drop_late(e, shot, now_ns()))
+			continue;
+		slot_begin(e, s, shot);
+		return;
+	}
+	TAILQ_INSERT_HEAD(&e->idle, s, link);
+}
+
+static void slot_finish(struct engine *e, struct slot *s, int64_t end_ns, enum result_error error,
+			bool keep)
+{
 	count_end(e, s, end_ns, error);
 	if (e->sink && e->options->save != SAVE_ANSWERS_NONE) {
 		int rc = deliver(e, s, end_ns, error);
@@ -173,7 +194,7 @@ static void slot_finish(struct engine *e, struct slot *s, enum result_error erro
 		TAILQ_REMOVE(&e->busy, s, link);
 	if (!keep)
 		slot_close(s);
-	shot_free(s->shot);
+	shot_over(e, s->shot);
 	s->shot = NULL;
 	slot_release(e, s);
 }
@@ -202,7 +223,7 @@ void slot_fail(struct engine *e, struct slot *s, enum result_error error)
 			give_up_memory(e);
 		return;
 	}
-	slot_finish(e, s, error, false);
+	slot_finish(e, s, now_ns(), error, false);
 }
 
 static enum result_error answer_error(enum answer_state state)
@@ -220,11 +241,12 @@ static enum result_error answer_error(enum answer_state state)
 /* True: the request is over, and the slot may be anything by now. */
 static bool slot_take(struct engine *e, struct slot *s, size_t n)
 {
+	int64_t now = now_ns();
 	enum answer_state state;
 	size_t used;
 
 	if (!s->first_ns)
-		s->first_ns = now_ns();
+		s->first_ns = now;
 	e->stats->bytes_in += n;
 	state = answer_feed(s->answer, e->in, n, &used);
 	if (state == ANSWER_MORE)
@@ -237,9 +259,9 @@ static bool slot_take(struct engine *e, struct slot *s, size_t n)
 		bool keep = answer_keeps_alive(s->answer) && !s->shot->closes && used == n &&
 			    s->out == s->shot->len;
 
-		slot_finish(e, s, RESULT_ERROR_NONE, keep);
+		slot_finish(e, s, now, RESULT_ERROR_NONE, keep);
 	} else {
-		slot_finish(e, s, answer_error(state), false);
+		slot_finish(e, s, now, answer_error(state), false);
 	}
 	return true;
 }
@@ -249,13 +271,13 @@ static void slot_hung_up(struct engine *e, struct slot *s, int rc)
 	bool any = s->first_ns != 0;
 
 	if (rc == SC_ECLOSED && any && answer_eof(s->answer) == ANSWER_DONE)
-		slot_finish(e, s, RESULT_ERROR_NONE, false);
+		slot_finish(e, s, now_ns(), RESULT_ERROR_NONE, false);
 	else if (s->send_broke && !any)
 		slot_fail(e, s, RESULT_ERROR_SEND);
 	else if (rc == SC_ECLOSED)
 		slot_fail(e, s, any ? RESULT_ERROR_CUT : RESULT_ERROR_EARLY_CLOSE);
 	else
-		slot_fail(e, s, RESULT_ERROR_RESET);
+		slot_fail(e, s, rc == SC_EPROTO ? RESULT_ERROR_TLS : RESULT_ERROR_RESET);
 }
 
 static void slot_read(struct engine *e, struct slot *s)
@@ -305,29 +327,51 @@ void slot_event(struct engine *e, struct slot *s, uint32_t events)
 		slot_read(e, s);
 }
 
-bool slot_connected(struct engine *e, struct slot *s, CURLcode code)
+void slot_give_up_connecting(struct engine *e, struct slot *s)
 {
-	bool knocking = !s->shot;
+	slot_close(s);
+	e->n_connecting--;
+	if (s->shot) {
+		shot_over(e, s->shot);
+		s->shot = NULL;
+		e->stats->unsent++;
+		e->stats->in_flight--;
+	}
+	slot_release(e, s);
+}
+
+static void slot_open(struct engine *e, struct slot *s, const struct addr *peer)
+{
+	int rc = target_refuse_origin(peer, e->options->origins, e->options->n_origins, e->err);
+
+	if (rc) {
+		give_up(e, rc);
+		return;
+	}
+	watch(e->epoll, s->conn.fd, EPOLLIN, tag_slot(e, s));
+	e->stats->connections++;
+	if (s->shot && shot_drop_late(e, s->shot, now_ns())) {
+		s->shot = NULL;
+		e->stats->in_flight--;
+	}
+	if (s->shot)
+		slot_fire(e, s, now_ns());
+	else
+		slot_release(e, s);
+}
+
+void slot_connected(struct engine *e, struct slot *s, CURLcode code)
+{
 	struct addr peer;
 
-	if (code != CURLE_OK || conn_opened(&s->conn, &peer)) {
-		slot_close(s);
-		if (s->shot)
-			slot_fail(e, s, conn_error(code));
-	} else {
-		int rc = target_refuse_origin(&peer, e->options->origins, e->options->n_origins,
-					      e->err);
-
-		if (rc) {
-			give_up(e, rc);
-			return false;
-		}
-		watch(e->epoll, s->conn.fd, EPOLLIN, tag_slot(e, s));
-		e->stats->connections++;
-		if (s->shot)
-			slot_fire(e, s);
+	e->n_connecting--;
+	if (code == CURLE_OK && conn_opened(&s->conn, &peer) == SC_OK) {
+		slot_open(e, s, &peer);
+		return;
 	}
-	if (knocking)
+	slot_close(s);
+	if (s->shot)
+		slot_fail(e, s, conn_error(code));
+	else
 		slot_release(e, s);
-	return knocking;
 }

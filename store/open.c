@@ -3,6 +3,7 @@
  * path is one clear line and a file of somebody else's is never touched. */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -145,8 +146,17 @@ static int open_immutable(struct store *st, struct err *err)
 	return rc == SQLITE_OK ? SC_OK : db_fail(st, err);
 }
 
+/* Before the first open: counting every allocation takes a lock that threads would meet at. */
+static void configure_once(void)
+{
+	(void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+}
+
 static int open_database(struct store *st, struct err *err)
 {
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	(void)pthread_once(&once, configure_once);
 	if (sqlite3_open_v2(st->path, &st->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX,
 			    NULL) != SQLITE_OK)
 		return db_fail(st, err);

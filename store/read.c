@@ -12,27 +12,45 @@
 #include "db.h"
 
 #define BATCH 512u
+#define JSON_BYTES (6u * LIMIT_HEAD_BYTES + 16u * LIMIT_FIELDS)
 
 struct route {
 	struct route *next;
 	char text[];
 };
 
+/* A header list read last: the next one of a client is often the same. */
+struct fields {
+	struct buf text; /* JSON; what the items point into, and the two below */
+	struct buf unescaped;
+	json_t *json;
+	struct header items[LIMIT_FIELDS];
+	uint32_t n;
+	bool read;
+};
+
+/* An address read last. */
+struct end {
+	char text[ADDR_TEXT];
+	struct addr addr;
+};
+
 struct store_source {
 	struct source source; /* first */
 	struct store *st;     /* borrowed */
-	enum store_parts parts;
-	sqlite3_stmt *order, *row;
+	struct store_choice choice;
+	sqlite3_stmt *order; /* ids alone; NULL where `row` goes by the index of times itself */
+	sqlite3_stmt *row;
 	int64_t at_ts, at_id; /* of the exchange given last */
 	unsigned in_batch;
-	bool indexed;
-	bool running; /* `order` stands on a row */
+	bool running; /* `order`, or else `row`, stands on a row */
 	bool stopped;
 	bool several; /* captures: connections are told apart by both numbers */
 	struct route *routes;
 	unsigned n_routes;
-	struct header headers[LIMIT_FIELDS];
-	struct buf unescaped; /* strings of them */
+	struct fields request, response, trailers;
+	struct end client, server;
+	struct buf target; /* of a request */
 };
 
 enum column {
@@ -75,7 +93,7 @@ enum column {
 	", e.ttfb_us, e.duration_us, e.route, e.state, e.request_raw, e.request_trailers, "        \
 	trailers ", e.sample, q.data, " data ", c.lines"                                           \
 	" FROM exchange e LEFT JOIN body q ON q.id = e.request_body" join                          \
-	" LEFT JOIN request_chunks c ON c.exchange_id = e.id WHERE e.id = ?1"
+	" LEFT JOIN request_chunks c ON c.exchange_id = e.id"
 
 static const char *const row_sql[] = {
 	[STORE_EXCHANGES] = ROW_SQL("e.status", "e.response_headers", "e.response_size",
@@ -84,9 +102,23 @@ static const char *const row_sql[] = {
 	[STORE_REQUESTS] = ROW_SQL("NULL", "NULL", "NULL", "NULL", "NULL", ""),
 };
 
-#define ORDER_SQL(also)                                                                            \
-	"SELECT id, ts_us FROM exchange WHERE (ts_us, id) > (?1, ?2) AND id <= ?3" also           \
-	" ORDER BY ts_us, id"
+/* The parameters of a batch; those of a choice that was not made are not in it. */
+enum parameter {
+	AT_TS = 1,
+	AT_ID,
+	LAST_ID,
+	CAPTURE,
+	UNTIL,
+	WITHOUT_REPLAY,
+	WITHOUT_PASS,
+};
+
+#define BATCH_SQL " WHERE (e.ts_us, e.id) > (?1, ?2) AND e.id <= ?3%s%s%s ORDER BY e.ts_us, e.id"
+#define CAPTURE_SQL " AND e.capture_id = ?4"
+#define UNTIL_SQL " AND e.ts_us < ?5"
+#define WITHOUT_SQL                                                                                \
+	" AND NOT EXISTS (SELECT 1 FROM result x WHERE x.replay_id = ?6"                           \
+	" AND x.exchange_id = e.id AND x.pass = ?7)"
 
 static struct span column(sqlite3_stmt *q, enum column c)
 {
@@ -117,10 +149,9 @@ static int message_failed(struct store_source *r, int rc, const char *what, stru
 	return rc == SC_ENOMEM ? no_memory(r, err) : bad_row(r, what, err);
 }
 
-static int json_fields(struct store_source *r, struct span text, json_t **ret_json,
-		       uint32_t *ret_n)
+static int json_fields(struct fields *f)
 {
-	json_t *list = json_loadb((const char *)text.p, text.len, JSON_ALLOW_NUL, NULL);
+	json_t *list = json_loadb((const char *)f->text.data, f->text.len, JSON_ALLOW_NUL, NULL);
 	json_t *pair;
 	size_t i;
 
@@ -132,11 +163,11 @@ static int json_fields(struct store_source *r, struct span text, json_t **ret_js
 
 		if (!json_is_string(name) || !json_is_string(value))
 			goto bad;
-		r->headers[i].name = span_of(json_string_value(name), json_string_length(name));
-		r->headers[i].value = span_of(json_string_value(value), json_string_length(value));
+		f->items[i].name = span_of(json_string_value(name), json_string_length(name));
+		f->items[i].value = span_of(json_string_value(value), json_string_length(value));
 	}
-	*ret_n = (uint32_t)json_array_size(list);
-	*ret_json = list; /* moved */
+	f->n = (uint32_t)json_array_size(list);
+	f->json = list; /* moved */
 	return SC_OK;
 bad:
 	json_decref(list);
@@ -175,21 +206,21 @@ static const uint8_t *plain_string(const uint8_t *p, const uint8_t *end, uint8_t
 }
 
 /* [["name","value"],...] without a space, as we write it. False: let a JSON reader judge. */
-static bool plain_fields(struct store_source *r, struct span text, uint32_t *ret_n)
+static bool plain_fields(struct fields *f)
 {
-	const uint8_t *p = text.p, *end = text.p + text.len;
+	const uint8_t *p = f->text.data, *end = p + f->text.len;
 	uint32_t n = 0;
 	uint8_t *to;
 
-	buf_clear(&r->unescaped);
-	if (text.len < 2 || *p++ != '[' || buf_reserve(&r->unescaped, text.len))
+	buf_clear(&f->unescaped);
+	if (f->text.len < 2 || *p++ != '[' || buf_reserve(&f->unescaped, f->text.len))
 		return false;
-	to = r->unescaped.data;
+	to = f->unescaped.data;
 	while (p < end && *p == '[' && n < LIMIT_FIELDS) {
-		p = plain_string(p + 1, end, &to, &r->headers[n].name);
+		p = plain_string(p + 1, end, &to, &f->items[n].name);
 		if (!p || p == end || *p != ',')
 			return false;
-		p = plain_string(p + 1, end, &to, &r->headers[n].value);
+		p = plain_string(p + 1, end, &to, &f->items[n].value);
 		if (!p || end - p < 2 || *p != ']')
 			return false;
 		n++;
@@ -199,20 +230,39 @@ static bool plain_fields(struct store_source *r, struct span text, uint32_t *ret
 	}
 	if (end - p != 1 || *p != ']' || p[-1] == ',')
 		return false;
-	*ret_n = n;
+	f->n = n;
 	return true;
 }
 
-/* [[name, value], ...] into r->headers; the spans are good until the next call, and until *ret_json
- * (which may be NULL) is released. */
-static int read_fields(struct store_source *r, struct span text, json_t **ret_json,
-		       uint32_t *ret_n)
+/* [[name, value], ...] into f->items, which are good until the next call. */
+static int read_fields(struct fields *f, struct span text)
 {
-	if (plain_fields(r, text, ret_n)) {
-		*ret_json = NULL;
+	int rc;
+
+	if (f->read && span_eq(text, buf_span(&f->text)))
 		return SC_OK;
-	}
-	return json_fields(r, text, ret_json, ret_n);
+	f->read = false;
+	json_decref(f->json);
+	f->json = NULL;
+	buf_clear(&f->text);
+	rc = buf_add_span(&f->text, text);
+	if (!rc && !plain_fields(f))
+		rc = json_fields(f);
+	f->read = rc == SC_OK;
+	return rc == SC_EFULL ? SC_EINVAL : rc;
+}
+
+static void fields_init(struct fields *f)
+{
+	buf_init(&f->text, JSON_BYTES);
+	buf_init(&f->unescaped, JSON_BYTES);
+}
+
+static void fields_done(struct fields *f)
+{
+	buf_done(&f->text);
+	buf_done(&f->unescaped);
+	json_decref(f->json);
 }
 
 static int set_body(struct message *m, struct span body, int64_t size)
@@ -229,19 +279,18 @@ static size_t body_ceiling(struct span body)
 /* The trailer section as it would stand on the wire; its spacing is not kept. */
 static int set_trailers(struct store_source *r, struct message *m, struct span text)
 {
+	struct fields *f = &r->trailers;
 	struct field *fields = NULL;
-	json_t *json = NULL;
 	struct buf bytes;
-	uint32_t n;
-	int rc = read_fields(r, text, &json, &n);
+	int rc = read_fields(f, text);
 
 	if (rc)
 		return rc;
 	buf_init(&bytes, LIMIT_TRAILER_BYTES);
-	fields = malloc((n + 1) * sizeof(*fields));
+	fields = malloc((f->n + 1) * sizeof(*fields));
 	rc = fields ? SC_OK : SC_ENOMEM;
-	for (uint32_t i = 0; i < n && !rc; i++) {
-		struct header *h = &r->headers[i];
+	for (uint32_t i = 0; i < f->n && !rc; i++) {
+		struct header *h = &f->items[i];
 		uint32_t at = (uint32_t)bytes.len;
 
 		fields[i].name = (struct slice){at, (uint32_t)h->name.len};
@@ -256,10 +305,9 @@ static int set_trailers(struct store_source *r, struct message *m, struct span t
 			rc = buf_add_str(&bytes, "\r\n");
 	}
 	if (!rc)
-		rc = message_set_trailer(m, bytes.data, (uint32_t)bytes.len, fields, n);
+		rc = message_set_trailer(m, bytes.data, (uint32_t)bytes.len, fields, f->n);
 	free(fields);
 	buf_done(&bytes);
-	json_decref(json);
 	return rc;
 }
 
@@ -291,25 +339,21 @@ static void set_flags(struct message *m, enum exchange_state state)
 static int head_from_parts(struct store_source *r, size_t body_max, struct message **ret)
 {
 	sqlite3_stmt *q = r->row;
-	json_t *json = NULL;
-	struct buf target;
-	uint32_t n;
-	int rc = read_fields(r, column(q, REQUEST_HEADERS), &json, &n);
+	struct fields *f = &r->request;
+	int rc = read_fields(f, column(q, REQUEST_HEADERS));
 
 	if (rc)
 		return rc;
-	buf_init(&target, LIMIT_HEAD_BYTES);
-	rc = buf_add_span(&target, column(q, PATH));
+	buf_clear(&r->target);
+	rc = buf_add_span(&r->target, column(q, PATH));
 	if (!rc && !column_is_null(q, QUERY))
-		rc = buf_add_str(&target, "?");
+		rc = buf_add_str(&r->target, "?");
 	if (!rc)
-		rc = buf_add_span(&target, column(q, QUERY));
-	if (!rc)
-		rc = message_build_request(column(q, METHOD), buf_span(&target),
-					   column(q, VERSION), r->headers, n, body_max, ret);
-	buf_done(&target);
-	json_decref(json);
-	return rc;
+		rc = buf_add_span(&r->target, column(q, QUERY));
+	if (rc)
+		return rc;
+	return message_build_request(column(q, METHOD), buf_span(&r->target), column(q, VERSION),
+				     f->items, f->n, body_max, ret);
 }
 
 static int read_request(struct store_source *r, struct exchange *ex, struct err *err)
@@ -355,18 +399,16 @@ static int read_response(struct store_source *r, struct exchange *ex, struct err
 	sqlite3_stmt *q = r->row;
 	struct span body = column(q, RESPONSE_DATA);
 	int64_t status = sqlite3_column_int64(q, STATUS);
-	json_t *json = NULL;
+	struct fields *f = &r->response;
 	struct message *m;
-	uint32_t n;
 	int rc;
 
 	if (status < 1 || status > 999)
 		return bad_row(r, "status is not within 1..999", err);
-	rc = read_fields(r, column(q, RESPONSE_HEADERS), &json, &n);
+	rc = read_fields(f, column(q, RESPONSE_HEADERS));
 	if (!rc)
 		rc = message_build_response((uint16_t)status, span_str(""), span_str("1.1"),
-					    r->headers, n, body_ceiling(body), &ex->response);
-	json_decref(json);
+					    f->items, f->n, body_ceiling(body), &ex->response);
 	if (rc)
 		return message_failed(r, rc, "response_headers are no [[name, value], ...]", err);
 	m = ex->response;
@@ -412,13 +454,24 @@ static int intern_route(struct store_source *r, const char **ret, struct err *er
 	return SC_OK;
 }
 
-static void read_end(sqlite3_stmt *q, enum column address, enum column port, struct addr *ret)
+/* Most addresses are the one before. */
+static void read_end(sqlite3_stmt *q, enum column address, enum column port, struct end *last,
+		     struct addr *ret)
 {
-	const unsigned char *text = sqlite3_column_text(q, (int)address);
+	const char *text = (const char *)sqlite3_column_text(q, (int)address);
 
-	ret->port = (uint16_t)sqlite3_column_int(q, (int)port);
+	if (text && strcmp(text, last->text) != 0) {
+		struct addr a = {.len = 0};
+
+		(void)addr_parse(text, &a); /* not known is a value, too */
+		last->addr = a;
+		last->text[0] = '\0';
+		if (strlen(text) < sizeof(last->text))
+			memcpy(last->text, text, strlen(text) + 1);
+	}
 	if (text)
-		(void)addr_parse((const char *)text, ret); /* not known is a value, too */
+		*ret = last->addr;
+	ret->port = (uint16_t)sqlite3_column_int(q, (int)port);
 }
 
 static uint64_t read_connection(const struct store_source *r)
@@ -449,8 +502,8 @@ static int read_exchange(struct store_source *r, struct exchange *ex, struct err
 	ex->ttfb_us = read_time(q, TTFB_US);
 	ex->duration_us = read_time(q, DURATION_US);
 	ex->sample = column_is_null(q, SAMPLE) ? 100 : sqlite3_column_double(q, SAMPLE);
-	read_end(q, CLIENT, CLIENT_PORT, &ex->client);
-	read_end(q, SERVER, SERVER_PORT, &ex->server);
+	read_end(q, CLIENT, CLIENT_PORT, &r->client, &ex->client);
+	read_end(q, SERVER, SERVER_PORT, &r->server, &ex->server);
 	if (!state || exchange_state_parse((const char *)state, &ex->state))
 		return bad_row(r, "state is none of complete, no-response, truncated, gap", err);
 	rc = intern_route(r, &ex->route, err);
@@ -461,67 +514,95 @@ static int read_exchange(struct store_source *r, struct exchange *ex, struct err
 	return rc;
 }
 
-/* 1: r->at_id is the next one. 0: the end. */
-static int next_id(struct store_source *r, struct err *err)
+static int bind_place(struct store_source *r, sqlite3_stmt *q, struct err *err)
 {
-	int step, rc = 0;
+	if (r->running)
+		return SC_OK;
+	if (sqlite3_bind_int64(q, AT_TS, r->at_ts) || sqlite3_bind_int64(q, AT_ID, r->at_id))
+		return db_fail(r->st, err);
+	r->running = true;
+	r->in_batch = 0;
+	return SC_OK;
+}
 
-	if (!r->running) {
-		if (sqlite3_bind_int64(r->order, 1, r->at_ts) ||
-		    sqlite3_bind_int64(r->order, 2, r->at_id))
-			return db_fail(r->st, err);
-		r->running = true;
-		r->in_batch = 0;
-	}
-	step = sqlite3_step(r->order);
-	if (step == SQLITE_ROW) {
-		r->at_id = sqlite3_column_int64(r->order, 0);
-		r->at_ts = sqlite3_column_int64(r->order, 1);
-		/* Without the index a new batch would sort everything again. */
-		if (++r->in_batch >= BATCH && r->indexed) {
-			(void)sqlite3_reset(r->order);
-			r->running = false;
-		}
-		return 1;
-	}
-	if (step != SQLITE_DONE)
-		rc = db_fail(r->st, err);
+static int step_failed(struct store_source *r, struct err *err)
+{
 	r->stopped = true;
-	(void)sqlite3_reset(r->order);
-	return rc;
+	return db_fail(r->st, err);
+}
+
+/* 1: r->row stands on the next exchange. 0: the end. */
+static int next_indexed(struct store_source *r, struct err *err)
+{
+	for (;;) {
+		int step, rc = bind_place(r, r->row, err);
+
+		if (rc)
+			return rc;
+		step = sqlite3_step(r->row);
+		if (step == SQLITE_ROW) {
+			r->at_id = sqlite3_column_int64(r->row, ID);
+			r->at_ts = sqlite3_column_int64(r->row, TS_US);
+			r->in_batch++;
+			return 1;
+		}
+		if (step != SQLITE_DONE)
+			return step_failed(r, err);
+		(void)sqlite3_reset(r->row);
+		r->running = false;
+		if (r->in_batch < BATCH) {
+			r->stopped = true;
+			return 0;
+		}
+	}
+}
+
+/* The same without the index: in batches everything would be sorted for each, and with all
+ * columns. */
+static int next_sorted(struct store_source *r, struct err *err)
+{
+	for (;;) {
+		int step, rc = bind_place(r, r->order, err);
+
+		if (rc)
+			return rc;
+		(void)sqlite3_reset(r->row);
+		step = sqlite3_step(r->order);
+		if (step == SQLITE_DONE) {
+			r->stopped = true;
+			(void)sqlite3_reset(r->order);
+			return 0;
+		}
+		if (step != SQLITE_ROW ||
+		    sqlite3_bind_int64(r->row, 1, sqlite3_column_int64(r->order, 0)))
+			return step_failed(r, err);
+		step = sqlite3_step(r->row);
+		if (step == SQLITE_ROW)
+			return 1;
+		if (step != SQLITE_DONE) /* otherwise it was deleted meanwhile */
+			return step_failed(r, err);
+	}
 }
 
 static int source_read(struct source *s, struct exchange **ret, struct err *err)
 {
 	struct store_source *r = (struct store_source *)s;
-	struct exchange *ex = NULL;
-	int rc, step;
+	struct exchange *ex;
+	int rc;
 
-	while (!r->stopped) {
-		rc = next_id(r, err);
-		if (rc <= 0)
-			return rc;
-		if (sqlite3_bind_int64(r->row, 1, r->at_id))
-			return db_fail(r->st, err);
-		step = sqlite3_step(r->row);
-		if (step == SQLITE_DONE) { /* deleted meanwhile */
-			(void)sqlite3_reset(r->row);
-			continue;
-		}
-		ex = step == SQLITE_ROW ? exchange_new() : NULL;
-		if (step != SQLITE_ROW)
-			rc = db_fail(r->st, err);
-		else
-			rc = ex ? read_exchange(r, ex, err) : no_memory(r, err);
-		(void)sqlite3_reset(r->row);
-		if (rc) {
-			exchange_free(ex);
-			return rc;
-		}
-		*ret = ex; /* moved */
-		return 1;
+	if (r->stopped)
+		return 0;
+	rc = r->order ? next_sorted(r, err) : next_indexed(r, err);
+	if (rc <= 0)
+		return rc;
+	ex = exchange_new();
+	rc = ex ? read_exchange(r, ex, err) : no_memory(r, err);
+	if (rc) {
+		exchange_free(ex);
+		return rc;
 	}
-	return 0;
+	*ret = ex; /* moved */
+	return 1;
 }
 
 static void source_end(struct source *s)
@@ -530,6 +611,7 @@ static void source_end(struct source *s)
 
 	r->stopped = true;
 	(void)sqlite3_reset(r->order);
+	(void)sqlite3_reset(r->row);
 }
 
 static void source_done(struct source *s)
@@ -544,7 +626,10 @@ static void source_done(struct source *s)
 		free(r->routes);
 		r->routes = next;
 	}
-	buf_done(&r->unescaped);
+	fields_done(&r->request);
+	fields_done(&r->response);
+	fields_done(&r->trailers);
+	buf_done(&r->target);
 	free(r);
 }
 
@@ -554,47 +639,86 @@ static const struct source_ops source_ops = {
 	.free = source_done,
 };
 
-static int source_prepare(struct store_source *r, int64_t capture_id, struct err *err)
+static int has_capture(struct store *st, int64_t id, struct err *err)
+{
+	sqlite3_stmt *q = NULL;
+	bool found;
+	int rc = db_prepare(st, "SELECT 1 FROM capture WHERE id = ?1", &q, err);
+
+	if (rc)
+		return rc;
+	(void)sqlite3_bind_int64(q, 1, id);
+	found = sqlite3_step(q) == SQLITE_ROW;
+	sqlite3_finalize(q);
+	return found ? SC_OK
+		     : err_set(err, SC_EINVAL, "%s: has no capture %" PRId64, st->path, id);
+}
+
+static int bind_choice(struct store_source *r, sqlite3_stmt *q, int64_t last, struct err *err)
+{
+	const struct store_choice *c = &r->choice;
+
+	if (sqlite3_bind_int64(q, LAST_ID, last) ||
+	    (c->capture_id && sqlite3_bind_int64(q, CAPTURE, c->capture_id)) ||
+	    (c->until_us && sqlite3_bind_int64(q, UNTIL, c->until_us)) ||
+	    (c->without_replay && (sqlite3_bind_int64(q, WITHOUT_REPLAY, c->without_replay) ||
+				   sqlite3_bind_int64(q, WITHOUT_PASS, c->pass))))
+		return db_fail(r->st, err);
+	return SC_OK;
+}
+
+/* `front` selects from exchange e, `behind` stands behind the order. */
+static int prepare_batch(struct store_source *r, const char *front, const char *behind,
+			 int64_t last, sqlite3_stmt **ret, struct err *err)
+{
+	const struct store_choice *c = &r->choice;
+	char *sql = sqlite3_mprintf("%s" BATCH_SQL "%s", front, c->capture_id ? CAPTURE_SQL : "",
+				    c->until_us ? UNTIL_SQL : "",
+				    c->without_replay ? WITHOUT_SQL : "", behind);
+	int rc = sql ? db_prepare(r->st, sql, ret, err) : no_memory(r, err);
+
+	sqlite3_free(sql);
+	return rc ? rc : bind_choice(r, *ret, last, err);
+}
+
+static int prepare_statements(struct store_source *r, bool indexed, int64_t last, struct err *err)
+{
+	char text[1024];
+	int rc;
+
+	if (indexed) {
+		(void)sqlite3_snprintf(sizeof(text), text, " LIMIT %u", BATCH);
+		return prepare_batch(r, row_sql[r->choice.parts], text, last, &r->row, err);
+	}
+	rc = prepare_batch(r, "SELECT e.id FROM exchange e", "", last, &r->order, err);
+	if (rc)
+		return rc;
+	(void)sqlite3_snprintf(sizeof(text), text, "%s WHERE e.id = ?1", row_sql[r->choice.parts]);
+	return db_prepare(r->st, text, &r->row, err);
+}
+
+static int source_prepare(struct store_source *r, struct err *err)
 {
 	struct store *st = r->st;
-	int64_t found = 1, last, indexed, captures;
-	int rc = SC_OK;
+	int64_t last, indexed, captures;
+	int rc = r->choice.capture_id ? has_capture(st, r->choice.capture_id, err) : SC_OK;
 
-	if (capture_id) {
-		sqlite3_stmt *q = NULL;
-
-		rc = db_prepare(st, "SELECT 1 FROM capture WHERE id = ?1", &q, err);
-		if (rc)
-			return rc;
-		(void)sqlite3_bind_int64(q, 1, capture_id);
-		found = sqlite3_step(q) == SQLITE_ROW;
-		sqlite3_finalize(q);
-	}
-	if (!found)
-		return err_set(err, SC_EINVAL, "%s: has no capture %" PRId64, st->path, capture_id);
-	rc = db_integer(st, "SELECT max(id) FROM exchange", &last, err);
+	if (!rc)
+		rc = db_integer(st, "SELECT max(id) FROM exchange", &last, err);
 	if (!rc)
 		rc = db_integer(st, "SELECT count(*) FROM capture", &captures, err);
 	if (!rc)
 		rc = db_integer(st, "SELECT count(*) FROM sqlite_schema WHERE type = 'index'"
 				" AND name = 'exchange_time'", &indexed, err);
 	if (!rc)
-		rc = db_prepare(st, capture_id ? ORDER_SQL(" AND capture_id = ?4") : ORDER_SQL(""),
-				&r->order, err);
+		rc = prepare_statements(r, indexed != 0, last, err);
 	if (!rc)
-		rc = db_prepare(st, row_sql[r->parts], &r->row, err);
-	if (rc)
-		return rc;
-	if (sqlite3_bind_int64(r->order, 3, last) ||
-	    (capture_id && sqlite3_bind_int64(r->order, 4, capture_id)))
-		return db_fail(st, err);
-	r->indexed = indexed != 0;
-	r->several = capture_id == 0 && captures > 1;
-	return SC_OK;
+		r->several = r->choice.capture_id == 0 && captures > 1;
+	return rc;
 }
 
-int store_source_new(struct store *st, int64_t capture_id, enum store_parts parts,
-		     struct source **ret, struct err *err)
+int store_source_of(struct store *st, const struct store_choice *choice, struct source **ret,
+		    struct err *err)
 {
 	struct store_source *r = calloc(1, sizeof(*r));
 	int rc;
@@ -603,14 +727,88 @@ int store_source_new(struct store *st, int64_t capture_id, enum store_parts part
 		return err_set(err, SC_ENOMEM, "%s: no memory", st->path);
 	r->source.ops = &source_ops;
 	r->st = st;
-	r->parts = parts;
+	r->choice = *choice;
 	r->at_ts = r->at_id = INT64_MIN;
-	buf_init(&r->unescaped, 6u * LIMIT_HEAD_BYTES + 16u * LIMIT_FIELDS);
-	rc = source_prepare(r, capture_id, err);
+	if (choice->from_us) {
+		r->at_ts = choice->from_us - 1;
+		r->at_id = INT64_MAX;
+	}
+	fields_init(&r->request);
+	fields_init(&r->response);
+	fields_init(&r->trailers);
+	buf_init(&r->target, LIMIT_HEAD_BYTES);
+	rc = source_prepare(r, err);
 	if (rc) {
 		source_done(&r->source);
 		return rc;
 	}
 	*ret = &r->source; /* moved */
 	return SC_OK;
+}
+
+int store_source_new(struct store *st, int64_t capture_id, enum store_parts parts,
+		     struct source **ret, struct err *err)
+{
+	struct store_choice choice = {.capture_id = capture_id, .parts = parts};
+
+	return store_source_of(st, &choice, ret, err);
+}
+
+int store_extent(struct store *st, struct store_extent *ret, struct err *err)
+{
+	struct store_extent e = {0};
+	int64_t first_id, last_id;
+	/* One at a time: SQLite looks at the ends of an index for a single min() or max() only. */
+	int rc = db_integer(st, "SELECT min(ts_us) FROM exchange", &e.first_us, err);
+
+	if (!rc)
+		rc = db_integer(st, "SELECT max(ts_us) FROM exchange", &e.last_us, err);
+	if (!rc)
+		rc = db_integer(st, "SELECT min(id) FROM exchange", &first_id, err);
+	if (!rc)
+		rc = db_integer(st, "SELECT max(id) FROM exchange", &last_id, err);
+	if (rc)
+		return rc;
+	e.rows = last_id ? (uint64_t)(last_id - first_id) + 1 : 0;
+	*ret = e;
+	return SC_OK;
+}
+
+/* An origin after the other, each found behind the one before by the index; without it, all of them
+ * by a look at every exchange. */
+static const char origins_indexed[] =
+	"WITH RECURSIVE origin(server, server_port) AS (SELECT * FROM"
+	" (SELECT server, server_port FROM exchange ORDER BY server, server_port LIMIT 1)"
+	" UNION ALL SELECT e.server, e.server_port FROM origin o JOIN exchange e ON e.id = coalesce("
+	" (SELECT id FROM exchange WHERE server = o.server AND server_port > o.server_port"
+	" ORDER BY server_port LIMIT 1),"
+	" (SELECT id FROM exchange WHERE server > o.server ORDER BY server, server_port LIMIT 1)))"
+	" SELECT server, server_port FROM origin";
+static const char origins_scanned[] = "SELECT DISTINCT server, server_port FROM exchange";
+
+int store_origins(struct store *st, int (*put)(void *arg, const struct addr *origin), void *arg,
+		  struct err *err)
+{
+	sqlite3_stmt *q = NULL;
+	int64_t indexed;
+	int step = SQLITE_DONE;
+	int rc = db_integer(st, "SELECT count(*) FROM sqlite_schema WHERE type = 'index'"
+			    " AND name = 'exchange_server'", &indexed, err);
+
+	if (!rc)
+		rc = db_prepare(st, indexed ? origins_indexed : origins_scanned, &q, err);
+	while (!rc && (step = sqlite3_step(q)) == SQLITE_ROW) {
+		const unsigned char *text = sqlite3_column_text(q, 0);
+		struct addr a = {.len = 0};
+
+		if (!text || addr_parse((const char *)text, &a))
+			continue; /* not known */
+		a.port = (uint16_t)sqlite3_column_int(q, 1);
+		if (put(arg, &a))
+			rc = err_set(err, SC_ENOMEM, "%s: no memory", st->path);
+	}
+	if (!rc && step != SQLITE_DONE)
+		rc = db_fail(st, err);
+	sqlite3_finalize(q);
+	return rc;
 }

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a target answered, into a store. Same rules as for exchanges: after a failed write the sink
  * takes nothing more. */
+#include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "body.h"
 #include "core/buf.h"
@@ -37,9 +39,42 @@ struct replay_sink {
 	int64_t replay_id;
 	enum save_mode save;
 	sqlite3_stmt *insert;
-	struct buf headers;
+	/* The head bound last, and what was made of it. A server's next one is often the same byte
+	 * for byte, and then what is bound is right again. */
+	struct buf head, headers;
+	uint32_t head_fields;
+	bool headers_bound;
 	bool failed;
 };
+
+static bool same_head(const struct replay_sink *w, const struct message *m)
+{
+	return w->headers_bound && m->n_fields == w->head_fields &&
+	       span_eq(span_of(m->head, m->head_len), buf_span(&w->head));
+}
+
+static int bind_headers(struct replay_sink *w, const struct message *m)
+{
+	if (same_head(w, m))
+		return SQLITE_OK;
+	w->headers_bound = false;
+	buf_clear(&w->head);
+	buf_clear(&w->headers);
+	if (buf_add(&w->head, m->head, m->head_len) ||
+	    json_add_fields(&w->headers, m->head, m->fields, m->n_fields) ||
+	    sqlite3_bind_text(w->insert, HEADERS, (const char *)w->headers.data,
+			      (int)w->headers.len, SQLITE_STATIC))
+		return SQLITE_NOMEM;
+	w->head_fields = m->n_fields;
+	w->headers_bound = true;
+	return SQLITE_OK;
+}
+
+static int bind_no_headers(struct replay_sink *w)
+{
+	w->headers_bound = false;
+	return sqlite3_bind_null(w->insert, HEADERS);
+}
 
 static int bind_times(sqlite3_stmt *q, const struct result *r)
 {
@@ -64,12 +99,8 @@ static int bind_answer(struct replay_sink *w, const struct result *r, int64_t bo
 		     : sqlite3_bind_null(q, ERROR))
 		return SQLITE_NOMEM;
 	if (!m || w->save != SAVE_FULL)
-		return sqlite3_bind_null(q, HEADERS) || sqlite3_bind_null(q, BODY);
-	buf_clear(&w->headers);
-	if (json_add_fields(&w->headers, m->head, m->fields, m->n_fields))
-		return SQLITE_NOMEM;
-	return sqlite3_bind_text(q, HEADERS, (const char *)w->headers.data, (int)w->headers.len,
-				 SQLITE_STATIC) ||
+		return bind_no_headers(w) || sqlite3_bind_null(q, BODY);
+	return bind_headers(w, m) ||
 	       (body ? sqlite3_bind_int64(q, BODY, body) : sqlite3_bind_null(q, BODY));
 }
 
@@ -88,7 +119,7 @@ static int write_result(struct replay_sink *w, const struct result *r, struct er
 	return rc ? rc : db_row(w->st, err);
 }
 
-static int replay_put(struct result_sink *s, struct result *r, struct err *err)
+int store_result_put(struct result_sink *s, const struct result *r, struct err *err)
 {
 	struct replay_sink *w = (struct replay_sink *)s;
 	int rc = SC_OK;
@@ -101,6 +132,13 @@ static int replay_put(struct result_sink *s, struct result *r, struct err *err)
 		db_rollback(w->st);
 		w->failed = true;
 	}
+	return rc;
+}
+
+static int replay_put(struct result_sink *s, struct result *r, struct err *err)
+{
+	int rc = store_result_put(s, r, err);
+
 	result_free(r);
 	return rc;
 }
@@ -130,6 +168,7 @@ static void replay_free(struct result_sink *s)
 
 	db_rollback(w->st);
 	sqlite3_finalize(w->insert);
+	buf_done(&w->head);
 	buf_done(&w->headers);
 	free(w);
 }
@@ -163,9 +202,8 @@ static int insert_replay(struct store *st, int64_t started_us, const char *targe
 	return rc;
 }
 
-int store_replay_new(struct store *st, int64_t started_us, const char *target, const char *options,
-		     enum save_mode save, int64_t *ret_id, struct result_sink **ret,
-		     struct err *err)
+static int sink_new(struct store *st, enum save_mode save, struct replay_sink **ret,
+		    struct err *err)
 {
 	struct replay_sink *w = calloc(1, sizeof(*w));
 	int rc;
@@ -175,23 +213,116 @@ int store_replay_new(struct store *st, int64_t started_us, const char *target, c
 	w->sink.ops = &replay_ops;
 	w->st = st;
 	w->save = save;
+	buf_init(&w->head, LIMIT_HEAD_BYTES);
 	buf_init(&w->headers, JSON_BYTES);
 	rc = body_open(st, err);
 	if (!rc)
 		rc = db_commit(st, err); /* the row is there from now on, whatever comes */
 	if (!rc)
-		rc = insert_replay(st, started_us, target, options, &w->replay_id, err);
-	if (!rc)
 		rc = db_prepare(st, insert_sql, &w->insert, err);
-	if (!rc && sqlite3_bind_int64(w->insert, REPLAY_ID, w->replay_id))
-		rc = db_fail(st, err);
 	if (rc) {
 		replay_free(&w->sink);
 		return rc;
 	}
-	*ret_id = w->replay_id;
+	*ret = w; /* moved */
+	return SC_OK;
+}
+
+static int sink_bind(struct replay_sink *w, int64_t id, struct err *err)
+{
+	w->replay_id = id;
+	return sqlite3_bind_int64(w->insert, REPLAY_ID, id) ? db_fail(w->st, err) : SC_OK;
+}
+
+int store_replay_new(struct store *st, int64_t started_us, const char *target, const char *options,
+		     enum save_mode save, int64_t *ret_id, struct result_sink **ret,
+		     struct err *err)
+{
+	struct replay_sink *w = NULL;
+	int64_t id;
+	int rc = sink_new(st, save, &w, err);
+
+	if (!rc)
+		rc = insert_replay(st, started_us, target, options, &id, err);
+	if (!rc)
+		rc = sink_bind(w, id, err);
+	if (rc) {
+		if (w)
+			replay_free(&w->sink);
+		return rc;
+	}
+	*ret_id = id;
 	*ret = &w->sink; /* moved */
 	return SC_OK;
+}
+
+int store_replay_resume(struct store *st, int64_t id, enum save_mode save,
+			struct result_sink **ret, struct err *err)
+{
+	struct replay_sink *w = NULL;
+	int rc = schema_index_replays(st, err);
+
+	if (!rc)
+		rc = sink_new(st, save, &w, err);
+	if (!rc)
+		rc = sink_bind(w, id, err);
+	if (!rc)
+		rc = db_end(st, "UPDATE replay SET ended_at = NULL, summary = ?3"
+			    " WHERE id = ?1 AND ?2 = 0", id, 0, NULL, err);
+	if (rc) {
+		if (w)
+			replay_free(&w->sink);
+		return rc;
+	}
+	*ret = &w->sink; /* moved */
+	return SC_OK;
+}
+
+static char *column_copy(sqlite3_stmt *q, int c)
+{
+	const unsigned char *text = sqlite3_column_text(q, c);
+
+	return strdup(text ? (const char *)text : "");
+}
+
+int store_replay_look(struct store *st, int64_t id, char **ret_target, char **ret_options,
+		      uint64_t *ret_results, uint32_t *ret_passes, struct err *err)
+{
+	char *target = NULL, *options = NULL;
+	sqlite3_stmt *q = NULL;
+	int rc = db_prepare(st,
+			    "SELECT target, options, count(r.id), coalesce(max(r.pass) + 1, 0)"
+			    " FROM replay p LEFT JOIN result r ON r.replay_id = p.id"
+			    " WHERE p.id = ?1 GROUP BY p.id", &q, err);
+
+	if (rc)
+		return rc;
+	(void)sqlite3_bind_int64(q, 1, id);
+	if (sqlite3_step(q) == SQLITE_ROW) {
+		target = column_copy(q, 0);
+		options = column_copy(q, 1);
+		*ret_results = (uint64_t)sqlite3_column_int64(q, 2);
+		*ret_passes = (uint32_t)sqlite3_column_int64(q, 3);
+		if (!target || !options)
+			rc = err_set(err, SC_ENOMEM, "%s: no memory", st->path);
+	} else {
+		rc = err_set(err, SC_EINVAL, "%s: has no replay %" PRId64, st->path, id);
+	}
+	sqlite3_finalize(q);
+	if (rc) {
+		free(target);
+		free(options);
+		return rc;
+	}
+	*ret_target = target;	/* moved */
+	*ret_options = options; /* moved */
+	return SC_OK;
+}
+
+int store_index_origins(struct store *st, struct err *err)
+{
+	return db_exec(st, "CREATE INDEX IF NOT EXISTS exchange_server"
+		       " ON exchange(server, server_port)", err);
 }
 
 int store_replay_end(struct store *st, int64_t id, int64_t ended_us, const char *summary,

@@ -75,6 +75,7 @@ struct capture_sink {
 	struct store *st; /* borrowed */
 	uint64_t kept_before; /* st->kept when this sink began */
 	int64_t capture_id;
+	int64_t row; /* written last */
 	sqlite3_stmt *insert, *insert_chunks;
 	struct end client, server;
 	struct seen request, response;
@@ -273,8 +274,9 @@ static int write_exchange(struct capture_sink *w, const struct exchange *ex, str
 	    bind_response(w, ex->response, response_body))
 		return err_set(err, SC_ENOMEM, "%s: no memory", st->path);
 	rc = db_run(st, w->insert, err);
+	w->row = sqlite3_last_insert_rowid(st->db);
 	if (!rc && ex->request->chunk_lines.len)
-		rc = write_chunks(w, sqlite3_last_insert_rowid(st->db), ex->request, err);
+		rc = write_chunks(w, w->row, ex->request, err);
 	return rc ? rc : db_row(st, err);
 }
 
@@ -292,6 +294,11 @@ static int capture_put(struct sink *s, const struct exchange *ex, struct err *er
 		w->failed = true;
 	}
 	return rc;
+}
+
+int64_t store_capture_row(const struct sink *s)
+{
+	return ((const struct capture_sink *)s)->row;
 }
 
 static int capture_tick(struct sink *s, int64_t now_us, struct err *err)

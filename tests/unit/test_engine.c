@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The sending loop against a small hostile server on loopback. What the server does with a request
- * is said by the request's path. */
+/* The sending loop against a small hostile server on loopback (hostile_server.h). */
 /* cmocka.h wants these before it. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,328 +8,19 @@
 
 #include <cmocka.h>
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "core/limits.h"
+#include "hostile_server.h"
+#include "replay/connect.h"
 #include "replay/replay.h"
+#include "replay/schedule.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
-#define MAX_REQUESTS 4096
-#define MAX_CONNECTIONS 512
-
-/* -- the server ----------------------------------------------------------------------------- */
-
-struct seen {
-	unsigned connection; /* of the server's, from 0 */
-	char path[64];
-};
-
-struct server {
-	int fd;
-	uint16_t port;
-	pthread_t acceptor;
-	pthread_mutex_t lock;
-	struct seen seen[MAX_REQUESTS];
-	unsigned n_seen;
-	pthread_t threads[MAX_CONNECTIONS];
-	unsigned n_connections;
-};
-
-struct visit {
-	struct server *server;
-	int fd;
-	unsigned connection;
-	unsigned n; /* requests on it so far, this one included */
-	char head[4096];
-	size_t have;
-};
-
-static void say(int fd, const char *text)
-{
-	size_t len = strlen(text), at = 0;
-
-	while (at < len) {
-		ssize_t n = send(fd, text + at, len - at, MSG_NOSIGNAL);
-
-		if (n <= 0)
-			return;
-		at += (size_t)n;
-	}
-}
-
-static void until_closed(int fd)
-{
-	char sink[65536];
-
-	while (recv(fd, sink, sizeof(sink), 0) > 0)
-		;
-}
-
-/* Each answers one request; false: the connection is over. */
-static bool serve_ok(struct visit *v)
-{
-	say(v->fd, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
-	return true;
-}
-
-static bool serve_hang(struct visit *v)
-{
-	until_closed(v->fd);
-	return false;
-}
-
-static bool serve_reset(struct visit *v)
-{
-	struct linger now = {1, 0};
-
-	setsockopt(v->fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
-	return false;
-}
-
-static bool serve_garbage(struct visit *v)
-{
-	say(v->fd, "\x16\x03\x01 what?\r\n\r\n");
-	until_closed(v->fd);
-	return false;
-}
-
-static bool serve_half(struct visit *v)
-{
-	say(v->fd, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf");
-	return false;
-}
-
-static bool serve_trickle(struct visit *v)
-{
-	say(v->fd, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf");
-	until_closed(v->fd);
-	return false;
-}
-
-static bool serve_early(struct visit *v)
-{
-	(void)v;
-	return false;
-}
-
-static bool serve_stale(struct visit *v)
-{
-	return v->n == 1 && serve_ok(v);
-}
-
-static bool serve_until_close(struct visit *v)
-{
-	say(v->fd, "HTTP/1.1 200 OK\r\n\r\nto the end");
-	return false;
-}
-
-static bool serve_interim(struct visit *v)
-{
-	say(v->fd, "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\n\r\n");
-	return serve_ok(v);
-}
-
-static bool serve_bytewise(struct visit *v)
-{
-	static const char text[] = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-				   "1\r\na\r\n2\r\nbc\r\n0\r\nX-T: 1\r\n\r\n";
-
-	for (size_t i = 0; i + 1 < sizeof(text); i++)
-		say(v->fd, (char[]){text[i], '\0'});
-	return true;
-}
-
-static bool serve_head(struct visit *v)
-{
-	say(v->fd, "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n");
-	return true;
-}
-
-static bool serve_surplus(struct visit *v)
-{
-	say(v->fd, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokand more");
-	until_closed(v->fd);
-	return false;
-}
-
-static bool serve_close(struct visit *v)
-{
-	say(v->fd, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok");
-	return false;
-}
-
-/* Takes the body, whose length the path does not say, and tells how long it was. */
-static bool serve_count(struct visit *v)
-{
-	const char *end = strstr(v->head, "\r\n\r\n");
-	const char *length = strstr(v->head, "Content-Length: ");
-	size_t want = length ? strtoul(length + 16, NULL, 10) : 0;
-	size_t have = (size_t)(v->head + v->have - (end + 4));
-	char sink[65536], text[128], body[32];
-
-	while (have < want) {
-		ssize_t n = recv(v->fd, sink, sizeof(sink), 0);
-
-		if (n <= 0)
-			return false;
-		have += (size_t)n;
-	}
-	v->have = (size_t)(end + 4 - v->head);
-	snprintf(body, sizeof(body), "%zu", have);
-	snprintf(text, sizeof(text), "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n%s",
-		 strlen(body), body);
-	say(v->fd, text);
-	return true;
-}
-
-/* An answer before the request is whole, or nearly so. */
-static bool serve_refuse(struct visit *v)
-{
-	say(v->fd, "HTTP/1.1 413 Too Large\r\nConnection: close\r\nContent-Length: 2\r\n\r\nno");
-	until_closed(v->fd);
-	return false;
-}
-
-static const struct {
-	const char *path;
-	bool (*serve)(struct visit *v);
-} pages[] = {
-	{"/ok", serve_ok},
-	{"/hang", serve_hang},
-	{"/reset", serve_reset},
-	{"/garbage", serve_garbage},
-	{"/half", serve_half},
-	{"/trickle", serve_trickle},
-	{"/early", serve_early},
-	{"/stale", serve_stale},
-	{"/until-close", serve_until_close},
-	{"/interim", serve_interim},
-	{"/bytes", serve_bytewise},
-	{"/head", serve_head},
-	{"/surplus", serve_surplus},
-	{"/close", serve_close},
-	{"/count", serve_count},
-	{"/refuse", serve_refuse},
-};
-
-static bool serve_page(struct visit *v)
-{
-	struct server *s = v->server;
-	char path[64] = "";
-	size_t len;
-
-	sscanf(v->head, "%*s %63s", path);
-	pthread_mutex_lock(&s->lock);
-	if (s->n_seen < MAX_REQUESTS) {
-		s->seen[s->n_seen].connection = v->connection;
-		memcpy(s->seen[s->n_seen++].path, path, sizeof(path));
-	}
-	pthread_mutex_unlock(&s->lock);
-	len = strcspn(path, "?");
-	for (size_t i = 0; i < COUNT(pages); i++) {
-		if (strlen(pages[i].path) == len && strncmp(pages[i].path, path, len) == 0)
-			return pages[i].serve(v);
-	}
-	return false;
-}
-
-static void *connection_main(void *arg)
-{
-	struct visit *v = arg;
-
-	for (;;) {
-		char *end = strstr(v->head, "\r\n\r\n");
-		ssize_t n;
-
-		if (end) {
-			size_t used = (size_t)(end + 4 - v->head);
-
-			v->n++;
-			if (!serve_page(v))
-				break;
-			memmove(v->head, v->head + used, v->have - used + 1);
-			v->have -= used;
-			continue;
-		}
-		n = recv(v->fd, v->head + v->have, sizeof(v->head) - 1 - v->have, 0);
-		if (n <= 0)
-			break;
-		v->have += (size_t)n;
-		v->head[v->have] = '\0';
-	}
-	close(v->fd);
-	free(v);
-	return NULL;
-}
-
-static void *acceptor_main(void *arg)
-{
-	struct server *s = arg;
-	int fd;
-
-	while ((fd = accept(s->fd, NULL, NULL)) >= 0 && s->n_connections < MAX_CONNECTIONS) {
-		struct visit *v = calloc(1, sizeof(*v));
-
-		v->server = s;
-		v->fd = fd;
-		v->connection = s->n_connections;
-		pthread_create(&s->threads[s->n_connections++], NULL, connection_main, v);
-	}
-	return NULL;
-}
-
-static int bound_socket(uint16_t *ret_port)
-{
-	struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	socklen_t len = sizeof(sa);
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	assert_true(fd >= 0);
-	assert_int_equal(bind(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
-	assert_int_equal(getsockname(fd, (struct sockaddr *)&sa, &len), 0);
-	*ret_port = ntohs(sa.sin_port);
-	return fd;
-}
-
-static struct server *server_start(void)
-{
-	struct server *s = calloc(1, sizeof(*s));
-
-	assert_non_null(s);
-	s->fd = bound_socket(&s->port);
-	assert_int_equal(listen(s->fd, 512), 0);
-	pthread_mutex_init(&s->lock, NULL);
-	pthread_create(&s->acceptor, NULL, acceptor_main, s);
-	return s;
-}
-
-static void server_stop(struct server *s)
-{
-	shutdown(s->fd, SHUT_RDWR); /* ends accept() */
-	pthread_join(s->acceptor, NULL);
-	for (unsigned i = 0; i < s->n_connections; i++)
-		pthread_join(s->threads[i], NULL);
-	close(s->fd);
-	pthread_mutex_destroy(&s->lock);
-	free(s);
-}
-
-static unsigned server_seen(struct server *s)
-{
-	unsigned n;
-
-	pthread_mutex_lock(&s->lock);
-	n = s->n_seen;
-	pthread_mutex_unlock(&s->lock);
-	return n;
-}
 
 /* -- requests and results ------------------------------------------------------------------- */
 
@@ -350,6 +40,10 @@ struct run {
 	struct err err;
 	const struct request *requests;
 	size_t n, at;
+	struct pace pace;
+	struct schedule schedule;
+	size_t returned; /* shots that came back */
+	uint64_t warmed; /* connections open before the second request */
 	bool hesitates;			      /* the feed has nothing every other time */
 	struct result *results[MAX_REQUESTS]; /* by exchange id; owned */
 	size_t n_results;
@@ -394,9 +88,20 @@ static int feed_next(struct shot_feed *f, struct shot **ret, struct err *err)
 		return SC_EAGAIN;
 	if (r->at == r->n)
 		return 0;
+	if (r->at == 0)
+		schedule_init(&r->schedule, &r->pace);
 	*ret = shot_of(&r->requests[r->at], (int64_t)r->at);
+	(*ret)->offset_ns = schedule_next(&r->schedule, r->requests[r->at].ts_us);
 	r->at++;
 	return 1;
+}
+
+static void feed_done(struct shot_feed *f, struct shot *shot)
+{
+	struct run *r = (struct run *)(void *)f;
+
+	r->returned++;
+	shot_free(shot);
 }
 
 static int sink_keep(struct result_sink *s, struct result *result, struct err *err)
@@ -428,12 +133,14 @@ static struct run *run_new(uint16_t port, const struct request *requests, size_t
 	snprintf(url, sizeof(url), "http://127.0.0.1:%u", port);
 	assert_int_equal(target_parse(url, &r->target, &r->err), SC_OK);
 	r->feed.next = feed_next;
+	r->feed.done = feed_done;
 	r->sink.ops = &sink_ops;
 	r->requests = requests;
 	r->n = n;
+	r->pace = (struct pace){.kind = PACE_MAX, .speed = 1};
 	r->options = (struct replay_options){
 		.target = &r->target,
-		.pace = {PACE_MAX, 1, 0},
+		.closed_loop = true,
 		.connections = 8,
 		.timeout_us = 20000000,
 		.ordered = true,
@@ -457,8 +164,10 @@ static void run_it(struct run *r, int expect)
 	assert_int_equal(errors, r->stats.failed);
 	if (expect != SC_OK)
 		return;
-	assert_int_equal(r->stats.taken, r->stats.sent + r->stats.failed + r->stats.unsent);
-	assert_int_equal(r->stats.taken, r->n);
+	assert_int_equal(r->stats.taken, r->stats.sent + r->stats.failed + r->stats.dropped +
+						 r->stats.unsent);
+	assert_int_equal(r->stats.taken, r->at);
+	assert_int_equal(r->returned, r->at);
 	assert_int_equal(r->stats.in_flight, 0);
 	assert_int_equal(r->n_results, r->stats.sent + r->stats.failed);
 	assert_int_equal(r->stats.service.count, r->stats.sent);
@@ -666,6 +375,12 @@ static void test_no_order(void **state)
 }
 
 /* Nothing goes out before it is due, and every due time is where the schedule has it. */
+static void set_pace(struct run *r, struct pace pace)
+{
+	r->pace = pace;
+	r->options.closed_loop = false;
+}
+
 static void check_pace(struct pace pace, int64_t step_us)
 {
 	struct request requests[20];
@@ -675,7 +390,7 @@ static void check_pace(struct pace pace, int64_t step_us)
 	for (size_t i = 0; i < COUNT(requests); i++)
 		requests[i] = (struct request){"GET /ok HTTP/1.1", i, (int64_t)i * 4000, 0};
 	r = run_new(s->port, requests, COUNT(requests));
-	r->options.pace = pace;
+	set_pace(r, pace);
 	run_it(r, SC_OK);
 	assert_int_equal(r->stats.sent, COUNT(requests));
 	for (size_t i = 0; i < COUNT(requests); i++) {
@@ -693,9 +408,9 @@ static void check_pace(struct pace pace, int64_t step_us)
 static void test_pace(void **state)
 {
 	(void)state;
-	check_pace((struct pace){PACE_RECORDED, 1, 0}, 4000);
-	check_pace((struct pace){PACE_RECORDED, 4, 0}, 1000);
-	check_pace((struct pace){PACE_RATE, 1, 500}, 2000);
+	check_pace((struct pace){.kind = PACE_RECORDED, .speed = 1}, 4000);
+	check_pace((struct pace){.kind = PACE_RECORDED, .speed = 4}, 1000);
+	check_pace((struct pace){.kind = PACE_RATE, .rate = 500}, 2000);
 }
 
 /* Larger than any socket buffer: goes out in pieces as the socket takes it. */
@@ -740,8 +455,8 @@ static void test_origin(void **state)
 	origins[0].port = origins[1].port = s->port;
 	r->options.origins = origins;
 	r->options.n_origins = 2;
-	assert_int_equal(target_check(&r->target, origins, 2, &r->err), SC_EINVAL);
-	assert_int_equal(target_check(&r->target, origins, 1, &r->err), SC_OK);
+	assert_int_equal(connect_check(&r->target, NULL, origins, 2, &r->err), SC_EINVAL);
+	assert_int_equal(connect_check(&r->target, NULL, origins, 1, &r->err), SC_OK);
 	run_it(r, SC_EINVAL);
 	assert_non_null(strstr(r->err.text, "--allow-origin"));
 	assert_non_null(strstr(r->err.text, "127.0.0.1"));
@@ -762,7 +477,7 @@ static void test_stop(void **state)
 	for (size_t i = 0; i < COUNT(requests); i++)
 		requests[i] = (struct request){"GET /ok HTTP/1.1", i % 4, (int64_t)i * 60000, 0};
 	r = run_new(s->port, requests, COUNT(requests));
-	r->options.pace = (struct pace){PACE_RECORDED, 20, 0};
+	set_pace(r, (struct pace){.kind = PACE_RECORDED, .speed = 20});
 	r->options.stop = stop_when_seen;
 	r->server = s;
 	r->stop_after = 5;
@@ -770,6 +485,183 @@ static void test_stop(void **state)
 	assert_true(r->stats.sent >= 5);
 	assert_true(r->stats.unsent > 0);
 	assert_int_equal(r->stats.failed, 0);
+	run_free(r);
+	server_stop(s);
+}
+
+/* Time is up in the middle: what was due by then went out, and the feed is not drained. */
+static void test_duration(void **state)
+{
+	static struct request requests[2000];
+	struct server *s = server_start();
+	struct run *r;
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(requests); i++)
+		requests[i] = (struct request){"GET /ok HTTP/1.1", i % 4, (int64_t)i * 5000, 0};
+	r = run_new(s->port, requests, COUNT(requests));
+	set_pace(r, (struct pace){.kind = PACE_RECORDED, .speed = 1});
+	r->options.duration_us = 100000;
+	run_it(r, SC_OK);
+	assert_true(r->stats.sent >= 1 && r->stats.sent <= 20);
+	assert_int_equal(r->stats.failed, 0);
+	assert_int_equal(r->stats.unsent, r->at - r->stats.sent);
+	run_free(r);
+	server_stop(s);
+}
+
+/* Who waits for a connection longer than anybody cares is left out, and only that one. */
+static void test_drop_late(void **state)
+{
+	static const struct request requests[] = {
+		{"GET /hang HTTP/1.1", 1, 0, 0},    {"GET /ok HTTP/1.1", 1, 1000, 0},
+		{"GET /ok HTTP/1.1", 2, 2000, 0},   {"GET /ok HTTP/1.1", 1, 3000, 0},
+		{"GET /ok HTTP/1.1", 1, 2000000, 0},
+	};
+	struct server *s = server_start();
+	struct run *r = run_new(s->port, requests, COUNT(requests));
+
+	(void)state;
+	set_pace(r, (struct pace){.kind = PACE_RECORDED, .speed = 1});
+	r->options.connections = 1;
+	r->options.timeout_us = 1000000;
+	r->options.drop_late_us = 500000;
+	run_it(r, SC_OK);
+	assert_int_equal(r->stats.dropped, 3);
+	assert_int_equal(r->stats.sent, 1);
+	assert_int_equal(r->stats.errors[RESULT_ERROR_TIMEOUT], 1);
+	assert_non_null(r->results[4]);
+	run_free(r);
+	server_stop(s);
+}
+
+/* One connection for many lanes: what was due first goes first, and none is left out. */
+static void test_fair(void **state)
+{
+	static struct request requests[LANES * EACH];
+	static char heads[LANES * EACH][64];
+	unsigned next[LANES] = {0};
+	struct server *s = server_start();
+	struct run *r;
+
+	(void)state;
+	make_lanes(requests, heads);
+	r = run_new(s->port, requests, LANES * EACH);
+	set_pace(r, (struct pace){.kind = PACE_RECORDED, .speed = 1});
+	r->options.connections = 1;
+	run_it(r, SC_OK);
+	assert_int_equal(r->stats.sent, LANES * EACH);
+	for (unsigned i = 0; i < s->n_seen; i++) {
+		unsigned lane, k;
+
+		assert_int_equal(sscanf(s->seen[i].path, "/ok?%u.%u", &lane, &k), 2);
+		assert_int_equal(k, next[lane]++);
+		for (unsigned other = 0; other < LANES; other++)
+			assert_true(next[other] + 2 >= next[lane]);
+	}
+	run_free(r);
+	server_stop(s);
+}
+
+static void *run_main(void *arg)
+{
+	struct run *r = arg;
+
+	return replay_run(&r->options, &r->feed, &r->sink, &r->stats, &r->err) ? r : NULL;
+}
+
+/* Several loops begin at one moment, though one has nothing to send and one cannot connect. */
+static void test_start_together(void **state)
+{
+	static struct request requests[20];
+	struct server *s = server_start();
+	struct replay_start start;
+	struct run *runs[4];
+	pthread_t threads[COUNT(runs)];
+	uint16_t dead;
+	int fd = bound_socket(&dead);
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(requests); i++)
+		requests[i] = (struct request){"GET /ok HTTP/1.1", i, (int64_t)i * 1000, 0};
+	replay_start_init(&start, COUNT(runs));
+	for (size_t i = 0; i < COUNT(runs); i++) {
+		runs[i] = run_new(i == 3 ? dead : s->port, requests, i == 2 ? 0 : COUNT(requests));
+		set_pace(runs[i], (struct pace){.kind = PACE_RECORDED, .speed = 1});
+		runs[i]->options.start = &start;
+		assert_int_equal(pthread_create(&threads[i], NULL, run_main, runs[i]), 0);
+	}
+	for (size_t i = 0; i < COUNT(runs); i++) {
+		void *failed;
+
+		pthread_join(threads[i], &failed);
+		assert_null(failed);
+	}
+	/* Their clocks of 1970 were read at different moments. */
+	assert_true(llabs(runs[0]->results[0]->due_us - runs[1]->results[0]->due_us) < 1000);
+	assert_true(llabs(runs[0]->results[0]->due_us - runs[3]->results[0]->due_us) < 1000);
+	assert_int_equal(runs[0]->stats.sent, COUNT(requests));
+	assert_int_equal(runs[1]->stats.sent, COUNT(requests));
+	assert_int_equal(runs[2]->stats.taken, 0);
+	assert_int_equal(runs[3]->stats.errors[RESULT_ERROR_CONNECT], COUNT(requests));
+	for (size_t i = 0; i < COUNT(runs); i++)
+		run_free(runs[i]);
+	close(fd);
+	server_stop(s);
+}
+
+static void test_stats_add(void **state)
+{
+	static struct replay_stats a, b;
+
+	(void)state;
+	a.sent = a.status[200] = a.taken = 3;
+	a.start_us = 500;
+	a.elapsed_us = 10;
+	histogram_add(&a.latency, 100);
+	b.failed = b.errors[RESULT_ERROR_TLS] = b.taken = 2;
+	b.dropped = b.unsent = 1;
+	b.start_us = 400;
+	b.elapsed_us = 30;
+	histogram_add(&b.latency, 300);
+	replay_stats_add(&a, &b);
+	assert_int_equal(a.taken, 5);
+	assert_int_equal(a.sent, 3);
+	assert_int_equal(a.errors[RESULT_ERROR_TLS], 2);
+	assert_int_equal(a.status[200], 3);
+	assert_int_equal(a.dropped + a.unsent, 2);
+	assert_int_equal(a.start_us, 400);
+	assert_int_equal(a.elapsed_us, 30);
+	assert_int_equal(a.latency.count, 2);
+	assert_int_equal(a.latency.max, 300);
+}
+
+static void note_connections(void *arg, const struct replay_stats *stats)
+{
+	struct run *r = arg;
+
+	if (stats->taken == r->n && stats->sent <= 1 && stats->connections > r->warmed)
+		r->warmed = stats->connections;
+}
+
+/* Connections that are wanted within the next second are open before they are. */
+static void test_warm(void **state)
+{
+	static const struct request requests[] = {
+		{"GET /ok HTTP/1.1", 1, 0, 0},
+		{"GET /ok HTTP/1.1", 2, 900000, 0},
+		{"GET /ok HTTP/1.1", 3, 900000, 0},
+		{"GET /ok HTTP/1.1", 1, 900000, 0},
+	};
+	struct server *s = server_start();
+	struct run *r = run_new(s->port, requests, COUNT(requests));
+
+	(void)state;
+	set_pace(r, (struct pace){.kind = PACE_RECORDED, .speed = 1});
+	r->options.progress = note_connections;
+	run_it(r, SC_OK);
+	assert_int_equal(r->warmed, 3);
+	assert_int_equal(r->stats.connections, 3);
 	run_free(r);
 	server_stop(s);
 }
@@ -821,6 +713,9 @@ int main(void)
 		cmocka_unit_test(test_pace),	   cmocka_unit_test(test_large),
 		cmocka_unit_test(test_origin),	   cmocka_unit_test(test_stop),
 		cmocka_unit_test(test_sink_fails), cmocka_unit_test(test_nothing),
+		cmocka_unit_test(test_duration),   cmocka_unit_test(test_drop_late),
+		cmocka_unit_test(test_fair),	   cmocka_unit_test(test_start_together),
+		cmocka_unit_test(test_stats_add),  cmocka_unit_test(test_warm),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -134,6 +134,48 @@ static void test_return(void **state)
 	queue_free(q, drop); /* with one spent and one pushed inside */
 }
 
+struct pushing {
+	struct queue *q;
+	struct item *item;
+	int rc;
+};
+
+static void *push_one(void *arg)
+{
+	struct pushing *p = arg;
+
+	p->rc = queue_push(p->q, &p->item->node, 1);
+	queue_publish(p->q);
+	return NULL;
+}
+
+/* Who had to wait goes on when an eighth is free; and a node larger than the queue goes in when it
+ * is empty. */
+static void test_room(void **state)
+{
+	struct queue *q = queue_new(800, QUEUE_WAIT);
+	struct pushing p = {q, item_new(1), SC_EAGAIN};
+	struct item *full = item_new(0), *huge = item_new(2);
+	struct node *list;
+	pthread_t thread;
+
+	(void)state;
+	assert_int_equal(queue_push(q, &full->node, 800), SC_OK);
+	queue_publish(q);
+	assert_int_equal(queue_take(q, 0, &list), SC_OK);
+	assert_int_equal(pthread_create(&thread, NULL, push_one, &p), 0);
+	queue_release(q, 100);
+	assert_int_equal(queue_take(q, 60000, &list), SC_OK);
+	assert_ptr_equal(list, p.item);
+	pthread_join(thread, NULL);
+	assert_int_equal(p.rc, SC_OK);
+	queue_release(q, 701);
+	assert_int_equal(queue_push(q, &huge->node, 5000), SC_OK);
+	free(full);
+	free(p.item);
+	queue_free(q, drop);
+}
+
 static void *consume_and_give_up(void *arg)
 {
 	struct queue *q = arg;
@@ -177,6 +219,7 @@ int main(void)
 		cmocka_unit_test(test_wait),
 		cmocka_unit_test(test_refuse),
 		cmocka_unit_test(test_return),
+		cmocka_unit_test(test_room),
 		cmocka_unit_test(test_give_up),
 	};
 

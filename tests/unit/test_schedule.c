@@ -21,30 +21,49 @@
 static const struct {
 	const char *name;
 	struct pace pace;
-	int64_t start_ns;
 	int64_t ts_us[4];
 	int64_t due_ns[4];
 } schedules[] = {
 	{"as recorded",
-	 {PACE_RECORDED, 1, 0},
-	 500,
+	 {.kind = PACE_RECORDED, .speed = 1},
 	 {1000, 1000, 1250, 3000},
-	 {500, 500, 250500, 2000500}},
+	 {0, 0, 250000, 2000000}},
 	{"twice as fast",
-	 {PACE_RECORDED, 2, 0},
-	 0,
+	 {.kind = PACE_RECORDED, .speed = 2},
 	 {0, 10, 20, 1000000},
 	 {0, 5000, 10000, 500000000}},
-	{"half as fast", {PACE_RECORDED, 0.5, 0}, 7, {5, 6, 7, 8}, {7, 2007, 4007, 6007}},
-	{"from before the first", {PACE_RECORDED, 1, 0}, 0, {50, 20, 49, 51}, {0, 0, 0, 1000}},
+	{"half as fast",
+	 {.kind = PACE_RECORDED, .speed = 0.5},
+	 {5, 6, 7, 8},
+	 {0, 2000, 4000, 6000}},
+	{"from before the first",
+	 {.kind = PACE_RECORDED, .speed = 1},
+	 {50, 20, 49, 51},
+	 {0, 0, 0, 1000}},
 	{"1970",
-	 {PACE_RECORDED, 1, 0},
-	 0,
+	 {.kind = PACE_RECORDED, .speed = 1},
 	 {1700000000000000, 1700000000000001, 1700000000000002, 1700000000000003},
 	 {0, 1000, 2000, 3000}},
-	{"a rate", {PACE_RATE, 0, 1000}, 100, {9, 9, 9, 9}, {100, 1000100, 2000100, 3000100}},
-	{"a third", {PACE_RATE, 0, 3}, 0, {0, 0, 0, 0}, {0, 333333333, 666666666, 1000000000}},
-	{"max", {PACE_MAX, 1, 0}, 42, {0, 1000, 2000, 3000}, {42, 42, 42, 42}},
+	{"a rate", {.kind = PACE_RATE, .rate = 1000}, {9, 9, 9, 9}, {0, 1000000, 2000000, 3000000}},
+	{"a third",
+	 {.kind = PACE_RATE, .rate = 3},
+	 {0, 0, 0, 0},
+	 {0, 333333333, 666666666, 1000000000}},
+	/* 2 t + t^2 requests within the first second, then four a second. */
+	{"a ramp",
+	 {.kind = PACE_RATE, .rate = 2, .rate_end = 4, .ramp_s = 1},
+	 {0, 0, 0, 0},
+	 {0, 414213562, 732050807, 1000000000}},
+	/* t - t^2 / 4, down to half a second's rate. */
+	{"downhill",
+	 {.kind = PACE_RATE, .rate = 1, .rate_end = 0.5, .ramp_s = 1},
+	 {0, 0, 0, 0},
+	 {0, 1500000000, 3500000000, 5500000000}},
+	{"from nothing",
+	 {.kind = PACE_RATE, .rate = 0, .rate_end = 4, .ramp_s = 2},
+	 {0, 0, 0, 0},
+	 {0, 1000000000, 1414213562, 1732050807}},
+	{"max", {.kind = PACE_MAX}, {0, 1000, 2000, 3000}, {0, 0, 0, 0}},
 };
 
 static void test_due(void **state)
@@ -53,9 +72,9 @@ static void test_due(void **state)
 	for (size_t i = 0; i < COUNT(schedules); i++) {
 		struct schedule s;
 
-		schedule_init(&s, &schedules[i].pace, schedules[i].start_ns);
+		schedule_init(&s, &schedules[i].pace);
 		for (size_t k = 0; k < 4; k++) {
-			int64_t due = schedule_due(&s, schedules[i].ts_us[k]);
+			int64_t due = schedule_next(&s, schedules[i].ts_us[k]);
 
 			if (llabs(due - schedules[i].due_ns[k]) > 1)
 				fail_msg("%s: request %zu is due at %lld, not %lld",
@@ -65,29 +84,58 @@ static void test_due(void **state)
 	}
 }
 
+/* A second pass goes on where the first ended, a mean gap later; a rate does not notice. */
+static void test_again(void **state)
+{
+	static const int64_t ts_us[] = {100, 200, 700}, one[] = {5};
+	static const int64_t due_us[] = {0, 100, 600, 900, 1000, 1500, 1800};
+	struct pace pace = {.kind = PACE_RECORDED, .speed = 0.5};
+	struct schedule s;
+
+	(void)state;
+	schedule_init(&s, &pace);
+	for (size_t i = 0; i < COUNT(due_us); i++) {
+		if (i && i % 3 == 0)
+			schedule_again(&s);
+		assert_int_equal(schedule_next(&s, ts_us[i % 3]), due_us[i] * 2000);
+	}
+	schedule_init(&s, &pace);
+	for (int64_t i = 0; i < 3; i++) {
+		assert_int_equal(schedule_next(&s, one[0]), i * 2000000000);
+		schedule_again(&s);
+		schedule_again(&s); /* an empty pass takes no time */
+	}
+	pace = (struct pace){.kind = PACE_RATE, .rate = 10};
+	schedule_init(&s, &pace);
+	for (int64_t i = 0; i < 5; i++) {
+		assert_int_equal(schedule_next(&s, 5 - i), i * 100000000);
+		schedule_again(&s);
+	}
+}
+
 /* The ten millionth is where it belongs: nothing adds up. */
 static void test_no_drift(void **state)
 {
 	struct schedule s;
-	struct pace pace = {PACE_RATE, 0, 30000};
+	struct pace pace = {.kind = PACE_RATE, .rate = 30000};
 	int64_t due = 0;
 
 	(void)state;
-	schedule_init(&s, &pace, 0);
+	schedule_init(&s, &pace);
 	for (int i = 0; i <= 9000000; i++)
-		due = schedule_due(&s, 0);
+		due = schedule_next(&s, 0);
 	assert_int_equal(due, INT64_C(300000000000));
 }
 
 static void test_far_away(void **state)
 {
 	struct schedule s;
-	struct pace pace = {PACE_RECORDED, 1e-9, 0};
+	struct pace pace = {.kind = PACE_RECORDED, .speed = 1e-9};
 
 	(void)state;
-	schedule_init(&s, &pace, 1000);
-	schedule_due(&s, 0);
-	assert_true(schedule_due(&s, INT64_C(1000000000000)) > INT64_C(1000000000000000000));
+	schedule_init(&s, &pace);
+	schedule_next(&s, 0);
+	assert_true(schedule_next(&s, INT64_C(1000000000000)) > INT64_C(1000000000000000000));
 }
 
 static const struct {
@@ -105,16 +153,57 @@ static void test_rates(void **state)
 	(void)state;
 	for (size_t i = 0; i < COUNT(rates); i++) {
 		struct err err = {""};
-		double rate = -1;
-		int rc = pace_parse_rate(rates[i].text, &rate, &err);
+		struct pace p = {.rate = -1, .ramp_s = 7};
+		int rc = pace_parse_rate(rates[i].text, &p, &err);
 
 		if (rates[i].rate > 0) {
 			assert_int_equal(rc, SC_OK);
-			assert_true(fabs(rate - rates[i].rate) < 1e-9);
+			assert_true(fabs(p.rate - rates[i].rate) < 1e-9);
+			assert_true(p.ramp_s == 0);
 		} else {
 			assert_int_equal(rc, SC_EINVAL);
-			assert_true(rate == -1);
+			assert_true(p.rate == -1 && p.ramp_s == 7);
 			assert_non_null(strstr(err.text, "500/s"));
+		}
+	}
+}
+
+static const struct {
+	const char *text;
+	double from, to, seconds; /* 0: refused */
+} ramps[] = {
+	{"100..2000/s over 60s", 100, 2000, 60},
+	{"100..2000 over 60", 100, 2000, 60},
+	{"0..60/m over 1m", 0, 1, 60},
+	{"10..1/s over 500ms", 10, 1, 0.5},
+	{"0.5...5/s over 1h", 0.5, 0.5, 3600},
+	{"100..2000/s", 0, 0, 0},
+	{"100..2000/s over", 0, 0, 0},
+	{"100..2000/s over 0s", 0, 0, 0},
+	{"100..0/s over 1s", 0, 0, 0},
+	{"100..2000/x over 1s", 0, 0, 0},
+	{"100..2000/s over 1x", 0, 0, 0},
+	{"100../s over 1s", 0, 0, 0},
+	{"100..-5/s over 1s", 0, 0, 0},
+	{"..5/s over 1s", 0, 0, 0},
+	{"100.2000/s over 60s", 0, 0, 0},
+};
+
+static void test_ramps(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < COUNT(ramps); i++) {
+		struct err err = {""};
+		struct pace p = {.rate = -1};
+		int rc = pace_parse_rate(ramps[i].text, &p, &err);
+
+		if (ramps[i].seconds > 0) {
+			assert_int_equal(rc, SC_OK);
+			assert_true(fabs(p.rate - ramps[i].from) < 1e-9);
+			assert_true(fabs(p.rate_end - ramps[i].to) < 1e-9);
+			assert_true(fabs(p.ramp_s - ramps[i].seconds) < 1e-9);
+		} else if (rc != SC_EINVAL || p.rate != -1) {
+			fail_msg("'%s' was taken", ramps[i].text);
 		}
 	}
 }
@@ -236,7 +325,9 @@ int main(void)
 		cmocka_unit_test(test_due),
 		cmocka_unit_test(test_no_drift),
 		cmocka_unit_test(test_far_away),
+		cmocka_unit_test(test_again),
 		cmocka_unit_test(test_rates),
+		cmocka_unit_test(test_ramps),
 		cmocka_unit_test(test_speeds),
 		cmocka_unit_test(test_percentiles),
 		cmocka_unit_test(test_histogram_edges),

@@ -23,6 +23,9 @@
 	X(CONNECT, "connect", "CONNECT opens a tunnel")                                            \
 	X(UPGRADE, "upgrade", "Upgrade leaves HTTP")                                               \
 	X(TOO_LARGE, "too_large", "their head with the marker is over the ceiling")                \
+	X(RESUMED, "resumed", "have a result from before the run was resumed")                     \
+	X(MIDDLEWARE, "middleware", "the middleware dropped them")                                 \
+	X(LATE, "too_late", "later than --drop-late, so left out")                                 \
 	X(STOPPED, "stopped", "stopped before their turn")
 
 #define SKIP_ID(id, name, help) SKIP_##id,
@@ -36,7 +39,9 @@ struct shot {
 	int64_t exchange_id; /* exchange.id */
 	uint64_t connection; /* exchange.connection */
 	int64_t ts_us;	     /* exchange.ts_us */
-	int64_t due_ns;	     /* the sender's */
+	uint32_t pass;	     /* of --loop, from 0; 0 from shot_new() */
+	int64_t offset_ns;   /* when it is due, from the start; 0 from shot_new() */
+	int64_t due_ns;	     /* the sender's: the same on its clock */
 	bool head;	     /* HEAD: the answer has no body */
 	bool idempotent; /* may be sent again when a connection turns out stale (RFC 9110, 9.2.2) */
 	bool closes;	 /* asks the server to close */

@@ -27,6 +27,8 @@ void store_close(struct store *st); /* NULL is fine; rolls back what is not comm
  * indexes. `source` and `options` (JSON) are copied. The sink must be freed before the store. */
 int store_capture_new(struct store *st, int64_t started_us, const char *source,
 		      const char *options, int64_t *ret_id, struct sink **ret, struct err *err);
+/* The row of the exchange that was put last into such a sink. */
+int64_t store_capture_row(const struct sink *sink);
 /* Writes ledger (JSON) and, when ended_us is not 0, the end. */
 int store_capture_end(struct store *st, int64_t id, int64_t ended_us, const char *ledger,
 		      struct err *err);
@@ -34,10 +36,37 @@ int store_capture_end(struct store *st, int64_t id, int64_t ended_us, const char
 /* Who only sends requests again need not read the responses: then ex->response is NULL. */
 enum store_parts { STORE_EXCHANGES, STORE_REQUESTS };
 
-/* Exchanges in the order of ts_us, then id. capture_id 0: of all captures. Streams: memory does not
- * grow with the store. `st` is borrowed. ex->route is interned in the source. */
+/* Which exchanges. All zero: all of them. */
+struct store_choice {
+	int64_t capture_id; /* 0: of all captures */
+	enum store_parts parts;
+	int64_t from_us, until_us; /* recorded then or later, and before; 0: no such bound */
+	/* Those that have a result of this replay and pass are left out; 0: none are. Wants
+	 * store_replay_resume() first, whose index finds them. */
+	int64_t without_replay;
+	uint32_t pass;
+};
+
+/* Exchanges in the order of ts_us, then id. Streams: memory does not grow with the store. `st` is
+ * borrowed. ex->route is interned in the source. */
+int store_source_of(struct store *st, const struct store_choice *choice, struct source **ret,
+		    struct err *err);
+/* The same with the first two choices alone. */
 int store_source_new(struct store *st, int64_t capture_id, enum store_parts parts,
 		     struct source **ret, struct err *err);
+
+/* How much there is; all 0 when there is nothing. Known at once, however much it is. */
+struct store_extent {
+	int64_t first_us, last_us; /* when the first and the last exchange were recorded */
+	uint64_t rows;		   /* about how many; more where some were deleted */
+};
+int store_extent(struct store *st, struct store_extent *ret, struct err *err);
+
+/* Every address that exchanges were captured at, once. `put` returns non-zero for no memory. A look
+ * at each exchange, unless there is the index that the other function makes where it is missing. */
+int store_origins(struct store *st, int (*put)(void *arg, const struct addr *origin), void *arg,
+		  struct err *err);
+int store_index_origins(struct store *st, struct err *err);
 
 /* How much of each answer a replay keeps (--save). */
 enum save_mode { SAVE_NONE, SAVE_STATUS, SAVE_FULL };
@@ -46,6 +75,16 @@ enum save_mode { SAVE_NONE, SAVE_STATUS, SAVE_FULL };
 int store_replay_new(struct store *st, int64_t started_us, const char *target, const char *options,
 		     enum save_mode save, int64_t *ret_id, struct result_sink **ret,
 		     struct err *err);
+/* What put() of that sink does, with `r` only borrowed. */
+int store_result_put(struct result_sink *sink, const struct result *r, struct err *err);
+/* A sink for a run that ended early: its results so far stay, and those of the sink join them. Its
+ * target and options are as store_replay_look() says. SC_EINVAL when there is no such run. */
+int store_replay_resume(struct store *st, int64_t id, enum save_mode save,
+			struct result_sink **ret, struct err *err);
+/* What a run was asked for; free() both. And how many results it has, in passes 0 .. *ret_passes -
+ * 1. */
+int store_replay_look(struct store *st, int64_t id, char **ret_target, char **ret_options,
+		      uint64_t *ret_results, uint32_t *ret_passes, struct err *err);
 int store_replay_end(struct store *st, int64_t id, int64_t ended_us, const char *summary,
 		     struct err *err);
 
