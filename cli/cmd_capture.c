@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 #include "capture/capture.h"
@@ -16,6 +15,7 @@
 #include "core/queue.h"
 #include "privilege.h"
 #include "rules.h"
+#include "sniff.h"
 #include "store/store.h"
 
 #define NULL_SINK "null:"
@@ -24,115 +24,28 @@
 #define WRITER_WAIT_MS 200
 
 struct capture_args {
-	struct str_list interfaces;
-	const char *file, *output, *bpf, *user;
-	uint16_t ports[LIMIT_PORTS];
-	uint64_t n_ports;
-	uint64_t snaplen, ring, max_body, memory, count;
-	int64_t duration;
-	bool follow, quiet, json;
+	struct sniff_args sniff;
+	const char *output;
+	bool quiet, json;
 	struct rule_options rules;
 };
-
-static int set_ports(void *to, const char *value, struct err *err)
-{
-	struct capture_args *a = to;
-
-	for (const char *at = value; ; at++) {
-		char *end;
-		unsigned long port = strtoul(at, &end, 10);
-
-		if (end == at || port < 1 || port > 65535 || (*end && *end != ','))
-			return err_set(err, SC_EINVAL, "'%s' is not a list of ports (expected e.g. "
-				       "80,8080)", value);
-		if (a->n_ports == LIMIT_PORTS)
-			return err_set(err, SC_EINVAL, "more than %u ports", LIMIT_PORTS);
-		a->ports[a->n_ports++] = (uint16_t)port;
-		at = end;
-		if (!*at)
-			return SC_OK;
-	}
-}
-
-/* Twice would leave out one of them in silence. */
-static int set_file(void *to, const char *value, struct err *err)
-{
-	const char **file = to;
-
-	if (*file)
-		return err_set(err, SC_EINVAL, "'%s' and '%s': only one file at a time", *file, value);
-	*file = value;
-	return SC_OK;
-}
-
-static int set_ring(void *to, const char *value, struct err *err)
-{
-	uint64_t v = 0;
-	int rc = opt_size(&v, value, err);
-
-	if (!rc && (v < MIB || v > INT32_MAX)) /* libpcap takes an int */
-		rc = err_set(err, SC_EINVAL, "'%s': expected 1M to 2047M", value);
-	if (!rc)
-		*(uint64_t *)to = v;
-	return rc;
-}
-
-static int set_memory(void *to, const char *value, struct err *err)
-{
-	uint64_t v = 0;
-	int rc = opt_size(&v, value, err);
-
-	if (!rc && v < MIB)
-		rc = err_set(err, SC_EINVAL, "'%s': expected 1M or more", value);
-	if (!rc)
-		*(uint64_t *)to = v;
-	return rc;
-}
-
-static int set_snaplen(void *to, const char *value, struct err *err)
-{
-	uint64_t v = 0;
-	int rc = opt_count(&v, value, err);
-
-	if (!rc && (v < 64 || v > LIMIT_SNAPLEN))
-		rc = err_set(err, SC_EINVAL, "'%s': expected 64..%u bytes", value, LIMIT_SNAPLEN);
-	if (!rc)
-		*(uint64_t *)to = v;
-	return rc;
-}
 
 #define AT(member) offsetof(struct capture_args, member)
 
 static const struct opt capture_rows[] = {
-	{"Source", 'i', "interface", "IFACE", "sniff this interface; repeatable ('any': all of them)",
-	 opt_list, AT(interfaces)},
-	{NULL, 'r', "read", "FILE", "read a capture file, pcap or pcapng, also gzip ('-': stdin)",
-	 set_file, AT(file)},
-	{NULL, 0, "follow", NULL, "go on reading as the file grows, until ^C", opt_flag, AT(follow)},
 	{"Sink", 'o', "output", "SINK", "a store's path (default: shadow.db); 'null:' only counts",
 	 opt_text, AT(output)},
-	{"Limits", 0, "port", "LIST", "only these TCP ports (default: HTTP is recognised on any)",
-	 set_ports, 0},
-	{NULL, 0, "bpf", "EXPR", "only packets that this libpcap filter takes", opt_text, AT(bpf)},
-	{NULL, 0, "snaplen", "BYTES", "of each packet, live (default: 262144)", set_snaplen,
-	 AT(snaplen)},
-	{NULL, 0, "buffer", "SIZE", "kernel ring of each interface (default: 64M)", set_ring, AT(ring)},
-	{NULL, 0, "max-body", "SIZE", "kept of one body; the rest is counted (default: 1M)", opt_size,
-	 AT(max_body)},
-	{NULL, 0, "memory", "SIZE", "for messages under way (default: 256M)", set_memory, AT(memory)},
-	{NULL, 0, "duration", "TIME", "stop after this time, e.g. 30s (of a file: packet time)",
-	 opt_duration, AT(duration)},
-	{NULL, 0, "count", "N", "stop after this many exchanges", opt_count, AT(count)},
-	{NULL, 0, "user", "NAME", "become this user once the sources are open (default: sudo's)", opt_text,
-	 AT(user)},
 	{"Output", 0, "quiet", NULL, "only errors on stderr", opt_flag, AT(quiet)},
 	{NULL, 0, "json", NULL, "the ledger on stdout as JSON at the end", opt_flag, AT(json)},
 	{0},
 };
 
 static const struct opt_table capture_tables[] = {
+	{sniff_source_rows, AT(sniff)},
 	{capture_rows, 0},
+	{sniff_limit_rows, AT(sniff)},
 	{rule_rows, offsetof(struct capture_args, rules)},
+	{resolve_rows, offsetof(struct capture_args, rules)},
 	{0},
 };
 
@@ -141,16 +54,14 @@ static void capture_defaults(void *options)
 	struct capture_args *a = options;
 
 	a->output = "shadow.db";
-	a->snaplen = LIMIT_SNAPLEN;
-	a->ring = LIMIT_KERNEL_RING;
-	a->max_body = LIMIT_BODY_BYTES;
-	a->memory = LIMIT_REASSEMBLY_BYTES;
+	sniff_defaults(&a->sniff);
 	rule_defaults(&a->rules);
 }
 
 /* Between the parsing thread (the main one) and the writing thread. */
 struct job {
 	const struct capture_args *args;
+	struct rules rules;
 	struct chain chain;
 	struct source *source;
 	struct counters parse_counts; /* written by the parser */
@@ -233,6 +144,8 @@ static void drop_node(struct node *n)
 static void sum_counts(const struct job *j, struct counters *sum)
 {
 	memset(sum, 0, sizeof(*sum));
+	if (j->rules.redaction)
+		counter_set(sum, BODIES_CLOSED, redaction_closed(j->rules.redaction));
 	counters_add(sum, &j->parse_counts);
 	counters_add(sum, &j->write_counts);
 }
@@ -290,7 +203,7 @@ static bool hand_over(struct job *j, struct exchange *ex)
 
 	free_spent(j);
 
-	if (j->args->count && j->handed >= j->args->count) {
+	if (j->args->sniff.count && j->handed >= j->args->sniff.count) {
 		count(&j->parse_counts, REQUESTS_OVER_COUNT);
 		exchange_free(ex);
 		return true;
@@ -314,8 +227,8 @@ static bool hand_over(struct job *j, struct exchange *ex)
 static bool time_is_up(const struct job *j)
 {
 	/* Of a file it is packet time that counts, and the source knows it. */
-	return j->args->duration && !j->args->file &&
-	       clock_us() - j->started_us >= j->args->duration;
+	return j->args->sniff.duration && !j->args->sniff.file &&
+	       clock_us() - j->started_us >= j->args->sniff.duration;
 }
 
 static int parse(struct job *j, struct err *err)
@@ -343,37 +256,21 @@ static int parse(struct job *j, struct err *err)
 		if (queue_given_up(j->queue))
 			return SC_OK;
 		if (!stopped && (stop_wanted() || time_is_up(j) ||
-				 (j->args->count && j->handed >= j->args->count))) {
+				 (j->args->sniff.count && j->handed >= j->args->sniff.count))) {
 			stopped = true;
 			source_stop(j->source);
 		}
 	}
 }
 
-static char *describe(const struct capture_args *a)
+static char *describe(const struct job *j)
 {
+	const struct capture_args *a = j->args;
 	json_t *o = json_object();
-	json_t *list = json_array();
 	char *text;
 
-	for (unsigned i = 0; i < a->interfaces.n; i++)
-		json_array_append_new(list, json_string(a->interfaces.items[i]));
-	if (a->interfaces.n)
-		json_object_set(o, "interfaces", list);
-	json_decref(list);
-	if (a->file)
-		json_object_set_new(o, "file", json_string(a->file));
-	if (a->bpf)
-		json_object_set_new(o, "bpf", json_string(a->bpf));
-	list = json_array();
-	for (unsigned i = 0; i < a->n_ports; i++)
-		json_array_append_new(list, json_integer(a->ports[i]));
-	if (a->n_ports)
-		json_object_set(o, "ports", list);
-	json_decref(list);
-	json_object_set_new(o, "max_body", json_integer((json_int_t)a->max_body));
-	json_object_set_new(o, "snaplen", json_integer((json_int_t)a->snaplen));
-	rules_describe(&a->rules, o);
+	sniff_describe(&a->sniff, o);
+	rules_describe(&a->rules, &j->rules, o);
 	json_object_set_new(o, "version", json_string(SHADOW_VERSION));
 	text = json_dumps(o, JSON_COMPACT);
 	json_decref(o);
@@ -382,32 +279,17 @@ static char *describe(const struct capture_args *a)
 
 static int open_source(struct job *j, struct err *err)
 {
-	const struct capture_args *a = j->args;
-	struct capture_options co = {
-		.interfaces = a->interfaces.items,
-		.n_interfaces = a->interfaces.n,
-		.file = a->file,
-		.follow = a->follow,
-		.span_us = a->file ? a->duration : 0,
-		.bpf = a->bpf,
-		.ports = a->ports,
-		.n_ports = (unsigned)a->n_ports,
-		.snaplen = (uint32_t)a->snaplen,
-		.ring = a->ring,
-		.body_max = a->max_body,
-		.memory = a->memory,
-		.early = &j->chain,
-	};
+	struct capture_options co;
 
-	if (getrandom(&co.seed, sizeof(co.seed), 0) != sizeof(co.seed))
-		co.seed = (uint64_t)clock_us();
+	sniff_options(&j->args->sniff, &co);
+	co.early = &j->chain;
 	return capture_open(&co, &j->parse_counts, &j->source, err);
 }
 
 static int open_sink(struct job *j, struct err *err)
 {
 	const struct capture_args *a = j->args;
-	const char *from = a->file ? a->file : a->interfaces.items[0];
+	const char *from = a->sniff.file ? a->sniff.file : a->sniff.interfaces.items[0];
 	char *options;
 	int rc;
 
@@ -418,7 +300,7 @@ static int open_sink(struct job *j, struct err *err)
 	rc = store_open(a->output, STORE_CREATE, &j->store, err);
 	if (rc)
 		return rc;
-	options = describe(a);
+	options = describe(j);
 	if (!options)
 		return err_set(err, SC_ENOMEM, "out of memory");
 	rc = store_capture_new(j->store, j->started_us, from, options, &j->capture_id, &j->sink,
@@ -429,60 +311,21 @@ static int open_sink(struct job *j, struct err *err)
 
 static int check_args(const struct capture_args *a, struct err *err)
 {
-	if (!a->interfaces.n == !a->file)
-		return err_set(err, SC_EINVAL, "capture: expected either -i IFACE or -r FILE (see "
-			       "shadow-ctl capture --help)");
+	int rc = sniff_check(&a->sniff, "capture", err);
+
+	if (!rc)
+		rc = rules_check_resolve(&a->rules, err);
+	if (rc)
+		return rc;
 	if (strcmp(a->output, "-") == 0)
 		return err_set(err, SC_EINVAL, "--output -: a store is a file (expected a path or %s)",
 			       NULL_SINK);
-	if (a->follow && (!a->file || strcmp(a->file, "-") == 0))
-		return err_set(err, SC_EINVAL, "--follow: only for a file (-r FILE)");
-	if (a->interfaces.n > LIMIT_INTERFACES)
-		return err_set(err, SC_EINVAL, "capture: more than %u interfaces", LIMIT_INTERFACES);
 	if (strchr(a->output, ':') && strcmp(a->output, NULL_SINK) != 0)
 		return err_set(err, SC_EINVAL, "--output '%s': expected a path or %s", a->output,
 			       NULL_SINK);
 	if (!*a->output)
 		return err_set(err, SC_EINVAL, "--output: expected a path or %s", NULL_SINK);
 	return SC_OK;
-}
-
-static void announce(const struct job *j)
-{
-	const struct capture_args *a = j->args;
-	const char *filter = capture_filter(j->source);
-
-	if (a->quiet || a->file)
-		return;
-	for (unsigned i = 0; i < a->interfaces.n; i++)
-		say("capturing on %s (snaplen %" PRIu64 ", ring %" PRIu64 " MiB, filter \"%s\") "
-		    "into %s", a->interfaces.items[i], a->snaplen, a->ring / MIB, filter, a->output);
-}
-
-/* What a person should do about: packets lost, or nothing there at all. */
-static void explain(const struct job *j)
-{
-	const struct counters *c = &j->parse_counts;
-	uint64_t packets = counter_get(c, PACKETS_SEEN);
-	uint64_t tcp = counter_get(c, CONNECTIONS);
-	uint64_t tls = counter_get(c, CONNECTIONS_TLS);
-	uint64_t h2 = counter_get(c, CONNECTIONS_HTTP2);
-
-	if (counter_get(c, PACKETS_KERNEL_DROP))
-		say("the kernel dropped %" PRIu64 " packets: more --buffer, or less with --port or --bpf",
-		    counter_get(c, PACKETS_KERNEL_DROP));
-	if (counter_get(c, REQUESTS_SEEN))
-		return;
-	if (!packets)
-		say("no packet was seen: is %s right%s%s?",
-		    j->args->file ? "the file" : "the interface",
-		    *capture_filter(j->source) ? ", and the filter " : "", capture_filter(j->source));
-	else if (!tcp)
-		say("%" PRIu64 " packets, but no TCP that we were asked for: is the port right?", packets);
-	else
-		say("no HTTP/1 request in %" PRIu64 " connections (%" PRIu64 " with TLS, %" PRIu64
-		    " with HTTP/2, %" PRIu64 " whose beginning was not seen)", tcp, tls, h2,
-		    counter_get(c, CONNECTIONS_MIDSTREAM));
 }
 
 static int print_json(const char *json, struct err *err)
@@ -522,12 +365,13 @@ static int run_threads(struct job *j, struct err *err)
 	pthread_t thread;
 	int rc;
 
-	j->queue = queue_new(LIMIT_QUEUE_BYTES, j->args->file ? QUEUE_WAIT : QUEUE_REFUSE);
+	j->queue = queue_new(LIMIT_QUEUE_BYTES, j->args->sniff.file ? QUEUE_WAIT : QUEUE_REFUSE);
 	if (!j->queue)
 		return err_set(err, SC_ENOMEM, "out of memory");
 	if (pthread_create(&thread, NULL, writer, j))
 		return err_set(err, SC_EIO, "cannot start a thread");
-	announce(j);
+	if (!j->args->quiet)
+		sniff_announce(&j->args->sniff, j->source, j->args->output);
 	rc = parse(j, err);
 	/* Also after an error or a full disk: what is left in the engine is counted. */
 	source_stop(j->source);
@@ -553,11 +397,11 @@ static int capture_run(void *options, const struct operands *operands)
 	stop_install();
 	rc = check_args(a, &err);
 	if (!rc)
-		rc = rules_build(&a->rules, &j->chain, &err);
+		rc = rules_build(&a->rules, false, -1, &j->rules, &j->chain, &err);
 	if (!rc)
 		rc = open_source(j, &err);
 	if (!rc)
-		rc = privilege_drop(a->user, &err);
+		rc = privilege_drop(a->sniff.user, &err);
 	if (!rc)
 		rc = open_sink(j, &err);
 	if (rc) {
@@ -578,8 +422,8 @@ static int capture_run(void *options, const struct operands *operands)
 		if (isatty(STDERR_FILENO))
 			fprintf(stderr, "\n");
 		if (note)
-			say("%s: %s", a->file, note);
-		explain(j);
+			say("%s: %s", a->sniff.file, note);
+		sniff_explain(&j->args->sniff, j->source, &j->parse_counts);
 		print_ledger(j);
 	}
 out:
@@ -588,6 +432,7 @@ out:
 	queue_free(j->queue, drop_node);
 	source_free(j->source);
 	chain_done(&j->chain);
+	rules_done(&j->rules);
 	free(j);
 	return status;
 }

@@ -13,6 +13,8 @@
 
 #define OPTIONS_MAX 128
 #define HELP_ID 1
+#define HELP_COLUMN 30
+#define HELP_WIDTH 100
 #define FIRST_ID 256
 
 int opt_flag(void *to, const char *value, struct err *err)
@@ -111,6 +113,32 @@ int opt_duration(void *to, const char *value, struct err *err)
 		       value);
 }
 
+/* Words from `column` on, and on further lines below each other. */
+static void print_wrapped(const char *text, int column)
+{
+	while (*text) {
+		int n = (int)strcspn(text, " ");
+
+		if (column + n > HELP_WIDTH) {
+			printf("\n%-*s", HELP_COLUMN, "");
+			column = HELP_COLUMN;
+		}
+		printf("%.*s", n, text);
+		column += n;
+		text += n;
+		if (*text == ' ') {
+			text++;
+			if (column + 1 + (int)strcspn(text, " ") <= HELP_WIDTH) {
+				putchar(' ');
+				column++;
+			} else {
+				column = HELP_WIDTH;
+			}
+		}
+	}
+	putchar('\n');
+}
+
 static void print_row(const struct opt *o)
 {
 	char left[64];
@@ -118,7 +146,8 @@ static void print_row(const struct opt *o)
 			 o->letter ? o->letter : ' ', o->letter ? ", " : "  ", o->name,
 			 o->arg ? " " : "", o->arg ? o->arg : "");
 
-	printf("%-30s%s%s\n", left, n >= 30 ? " " : "", o->help);
+	printf("%-*s%s", HELP_COLUMN, left, n >= HELP_COLUMN ? " " : "");
+	print_wrapped(o->help, n >= HELP_COLUMN ? n + 1 : HELP_COLUMN);
 }
 
 static void print_help(const struct command *cmd)
