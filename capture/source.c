@@ -17,6 +17,8 @@
 #include "file.h"
 
 #define WAIT_MS 50    /* source_next() returns at least this often */
+#define SOON_MS 1     /* the kernel hands packets on this late, where they are wanted at once */
+#define ENOUGH_PACKETS 8192 /* in a ring */
 #define TURN 65536    /* frames of a file without an exchange, until the caller has a look */
 #define DRAIN_EMPTY 5 /* times that the rings are found empty before a capture ends */
 #define DRAIN_MAX_US 2000000ll
@@ -342,6 +344,14 @@ static int live_error(struct err *err, const char *interface, int code, pcap_t *
 		       code == PCAP_ERROR && *more ? more : pcap_statustostr(code));
 }
 
+/* Handing packets on one by one the kernel keeps a place of snaplen bytes for each, whatever its size:
+ * a large snaplen makes that a short ring, which a burst overruns. Then they come packed, and a
+ * little later. */
+static bool holds_enough_at_once(const struct capture_options *o)
+{
+	return o->immediate && o->ring / o->snaplen >= ENOUGH_PACKETS;
+}
+
 static int open_live(struct capture_source *s, const struct capture_options *o, const char *name,
 		     struct err *err)
 {
@@ -357,8 +367,8 @@ static int open_live(struct capture_source *s, const struct capture_options *o, 
 	(void)snprintf(s->live[s->n_live - 1].name, sizeof(s->live[0].name), "%s", name);
 	(void)pcap_set_snaplen(p, (int)o->snaplen);
 	(void)pcap_set_promisc(p, 1);
-	(void)pcap_set_timeout(p, WAIT_MS);
-	(void)pcap_set_immediate_mode(p, o->immediate);
+	(void)pcap_set_timeout(p, o->immediate ? SOON_MS : WAIT_MS);
+	(void)pcap_set_immediate_mode(p, holds_enough_at_once(o));
 	(void)pcap_set_buffer_size(p, (int)ring);
 	rc = pcap_activate(p);
 	if (rc < 0)

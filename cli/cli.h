@@ -16,7 +16,8 @@ enum exit_status {
 	EXIT_FAIL_ON = 3,
 };
 
-extern const struct command command_capture, command_replay, command_query, command_info;
+extern const struct command command_capture, command_replay, command_query, command_info,
+	command_explain, command_mirror;
 
 /* "shadow-ctl: ..." and a newline on stderr. */
 void say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

@@ -8,8 +8,10 @@
 static const struct command *const commands[] = {
 	&command_capture,
 	&command_replay,
+	&command_mirror,
 	&command_query,
 	&command_info,
+	&command_explain,
 };
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
 

@@ -751,11 +751,12 @@ static struct span cut(struct span *s, size_t n)
 	return head;
 }
 
-static size_t span_until(struct span s, const char *stops)
+/* How many bytes stand before the first of three characters. */
+static size_t span_until(struct span s, uint8_t a, uint8_t b, uint8_t c)
 {
 	size_t i = 0;
 
-	while (i < s.len && (s.p[i] == '\0' || !strchr(stops, s.p[i])))
+	while (i < s.len && s.p[i] != a && s.p[i] != b && s.p[i] != c)
 		i++;
 	return i;
 }
@@ -763,18 +764,18 @@ static size_t span_until(struct span s, const char *stops)
 void target_split(struct span target, struct target *ret)
 {
 	struct span rest = target;
-	size_t colon = span_until(rest, ":/?");
+	size_t colon = span_until(rest, ':', '/', '?');
 
 	*ret = (struct target){0};
 	if (colon > 0 && colon + 3 <= rest.len && memcmp(rest.p + colon, "://", 3) == 0) {
 		ret->scheme = cut(&rest, colon);
 		(void)cut(&rest, 3);
-		ret->authority = cut(&rest, span_until(rest, "/?"));
+		ret->authority = cut(&rest, span_until(rest, '/', '/', '?'));
 	} else if (colon > 0 && colon < rest.len && rest.p[colon] == ':' &&
-		   span_until(rest, "/?") == rest.len) {
+		   span_until(rest, '/', '/', '?') == rest.len) {
 		ret->authority = rest; /* CONNECT host:port */
 	}
-	ret->path = cut(&rest, span_until(rest, "?"));
+	ret->path = cut(&rest, span_until(rest, '?', '?', '?'));
 	if (ret->path.len == 0)
 		ret->path = span_str("/");
 	if (rest.len)

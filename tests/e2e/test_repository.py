@@ -39,9 +39,10 @@ def compile_commands():
 
 
 def flags_of(layer):
-    """What the compiler is given for a source of that folder."""
+    """What the compiler is given for a source of that folder; of the program, for its main."""
     for entry in compile_commands():
-        if pathlib.Path(entry["file"]).resolve().parent == ROOT / layer:
+        path = pathlib.Path(entry["file"]).resolve()
+        if path.parent == ROOT / layer and (layer != "cli" or path.name == "main.c"):
             words = shlex.split(entry["command"])
             keep = ("-D", "-isystem", "-I", "-std", "/")
             return words[0], [w for w in words[1:] if w.startswith(keep) and not w.endswith(".c")]
@@ -87,7 +88,7 @@ def test_readme_is_true():
     """Every option that the README shows is one, and every command has its line."""
     text = (ROOT / "README.md").read_text()
     known = set()
-    for command in ("capture", "replay", "query", "info"):
+    for command in ("capture", "replay", "mirror", "explain", "query", "info"):
         assert f"`{command}" in text
         known |= set(re.findall(r"--[a-z][a-z-]+", run(command, "--help").out))
     shown = re.findall(r"shadow-ctl [^\n`]*", text)

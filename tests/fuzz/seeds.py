@@ -11,6 +11,7 @@ import gzip
 import pathlib
 import struct
 import sys
+import zlib
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "captures"))
@@ -237,6 +238,128 @@ def stream_seeds():
     yield "opening", start + b"\x07\x01\x00\x01\x10\x07\x00\x07\x02\x00\x01\x10\x0d"
 
 
+RULES = [
+    "/a\n/a*\n~/[a-z]+/b\nGET,POST /c\n*.example/*\nh:80/x\n[::1]/y",
+    "* header:x=1\n* header:x=~[0-9]+\n/a* query:k=v* status:5xx,none client:10.0.0.0/8",
+    "* header:a=\"b c\"\n~(?i)/A|/b\n~/a\\\\.b?\n* query:k\n* status:200-299",
+    "GET\n/a b\n* status:x\n* client:1.2.3.4/99\n~(",
+]
+
+
+def rule_seeds():
+    for n, rules in enumerate(RULES):
+        text = rules.encode()
+        for k, head in enumerate(HEADS[:6]):
+            yield f"{n}-{k}", struct.pack("!BH", 50 * k, len(text)) + text + head
+
+
+ROUTE = """apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: r, namespace: n}
+spec:
+  hostnames: [h, "*.a.example"]
+  rules:
+  - name: web
+    matches:
+    - {path: {type: PathPrefix, value: /a}, method: GET, headers: [{name: x, value: b}]}
+    - {path: {type: Exact, value: /b}, queryParams: [{name: q, value: "1"}]}
+    filters:
+    - {type: RequestMirror, requestMirror: {backendRef: {name: m, port: 80},
+       fraction: {numerator: 1, denominator: 3}}}
+    - {type: URLRewrite, urlRewrite: {hostname: b, path: {type: ReplaceFullPath,
+       replaceFullPath: /c}}}
+    - {type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: a, value: b}],
+       add: [{name: c, value: d}], remove: [e]}}
+"""
+MESH = """apiVersion: networking.istio.io/v1
+kind: VirtualService
+spec:
+  hosts: [h]
+  http:
+  - match: [{uri: {prefix: /A}, ignoreUriCase: true, headers: {x: {regex: b+}}, port: 80,
+      withoutHeaders: {y: {}}, queryParams: {q: {exact: ""}}, authority: {exact: h}}]
+    rewrite: {uri: /, authority: b}
+    headers: {request: {set: {a: b}, add: {c: d}, remove: [e]}}
+    mirror: {host: m, subset: v2, port: {number: 80}}
+    mirrorPercentage: {value: 0.5}
+    mirrors: [{destination: {host: n}, percentage: {value: 5}}]
+  - {rewrite: {uriRegexRewrite: {match: "/(a)", rewrite: '/\\1'}}, mirror: {host: httpbin}}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+spec: {host: m, trafficPolicy: {tls: {mode: MUTUAL, clientCertificate: a, privateKey: b},
+  portLevelSettings: [{port: {number: 80}, tls: {mode: SIMPLE, sni: s}}]},
+  subsets: [{name: v2, labels: {version: v2}}]}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+spec: {hosts: [m], ports: [{number: 80, name: http, protocol: HTTP, targetPort: 81}],
+  resolution: STATIC, endpoints: [{address: 10.0.0.1, labels: {version: v2}, ports: {http: 1}}]}
+"""
+LIST = """{"kind": "List", "items": [{"apiVersion": "networking.istio.io/v1",
+"kind": "VirtualService", "spec": {"hosts": ["*"], "http": [{"mirror": {"host": "m"}}]}}]}"""
+MERGED = """a: &a {b: c}
+d: [*a, {<<: *a}, {<<: [*a, {e: f}]}]
+g: |
+  text
+h: !!str "\\u00e9"
+"""
+
+
+def manifest_seeds():
+    for path in sorted((HERE.parent / "manifests").glob("*.yaml")):
+        yield path.stem, path.read_bytes()
+    for name, text in ("route", ROUTE), ("mesh", MESH), ("list", LIST), ("merged", MERGED):
+        yield name, text.encode()
+        yield name + "-resolved", text.encode() + b"\n" * (1 - len(text.encode()) % 2)
+
+
+def redact_seeds():
+    heads = [b"Cookie: c=abcdefgh; d=e\r\nX-Key: k\r\nReferer: http://u:p@h/?q=1#token=2",
+             b"Content-Type: multipart/form-data; boundary=b\r\nLink: </a?q=1>; rel=x",
+             b"Content-Length: 9\r\nContent-MD5: x\r\nSet-Cookie: c=1; Path=/",
+             b"Authorization: Basic dTpwYXNzd29yZA==\r\nTransfer-Encoding: gzip, chunked"]
+    bodies = [b'{"a": [1, {"password": "p\\u0040\\"q"}, "x"], "token": 123456}\n[{"a": null}]',
+              b"a=b&password=p%40ss+word&user[secret]=x&q=http://h/?token=1",
+              b"--b\r\nContent-Disposition: form-data; name=password\r\n\r\nv\r\n--b--\r\n",
+              b'{"url": "http:\\/\\/h\\/?token=1", "n": -1.5e3, "a": "abcdefgh %61bcdefgh"}', b"["]
+    for n in range(32):
+        head, body = heads[n % 4], bodies[n % 5]
+        side = struct.pack("!H", len(head)) + head + struct.pack("!H", len(body)) + body
+        plan = bytes([n * 8 & 0xff | n & 3, n * 37 & 0xff, n & 7 | (n & 16) << 2])
+        yield str(n), plan + side + side + b"$.a[1]['b']..c[*]"
+
+
+def coded_answer(coding, body):
+    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: " + coding + b"\r\nDate: x\r\n\r\n"
+    return head, body
+
+
+JSON = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n"
+COOKIES = b"HTTP/1.1 200 OK\r\nSet-Cookie: a=1; Path=/\r\nSet-Cookie: b=2\r\n\r\n"
+DOCUMENT = b'{"a":[1,-2.50e3,{"x y":null}],"b":"\\u0041\\ud83d\\ude00","c":{},"d":[true]}'
+ANSWERS = {
+    "order": ((JSON, b"[1,2,[3]]"), (JSON, b"[[3.0],2,1]")),
+    "json": ((JSON, DOCUMENT), (JSON, b'{"d":[true,1],"b":"A","a":[1,-2500,{}],"e":0}')),
+    "coded": (coded_answer(b"gzip", gzip.compress(DOCUMENT, mtime=0)),
+              coded_answer(b"deflate", zlib.compress(DOCUMENT))),
+    "text": ((OK[:-3], b"hello"), (OK[:-3], b"help")),
+    "fields": ((COOKIES, b""), (COOKIES.replace(b"a=1", b"c=3"), b"")),
+    "status": ((NO_CONTENT, b""), (OK[:-3], b"abc")),
+    "none": ((OK[:-3], b"abc"), (b"", b"")),
+    "not-json": ((JSON, b'{"a":1,}'), (JSON, b"[1 2]")),
+}
+
+
+def compare_seeds():
+    rules = [b"json:$.a[*]['x y']", b"header:X-*", b"json:..b", b"json:$[", b"x"]
+    for n, (name, sides) in enumerate(ANSWERS.items()):
+        rule = rules[n % len(rules)]
+        body = b"".join(struct.pack("!H", len(part)) + part for side in sides for part in side)
+        for flags in (0, 1, 2, 4):
+            yield f"{name}-{flags}", struct.pack("!BH", flags, len(rule)) + rule + body
+
+
 def captures():
     for name, case in CASES.items():
         kind = name.split("/")[0]
@@ -266,6 +389,14 @@ def seeds():
         yield "stream", name, data
     for name, data in message_seeds():
         yield "message", name, data
+    for name, data in manifest_seeds():
+        yield "manifest", name, data
+    for name, data in rule_seeds():
+        yield "rules", name, data
+    for name, data in redact_seeds():
+        yield "redact", name, data
+    for name, data in compare_seeds():
+        yield "compare", name, data
     for name, cap in captures():
         if len(cap.frames) > 60:
             continue

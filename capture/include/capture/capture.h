@@ -22,7 +22,8 @@ struct capture_options {
 	const uint16_t *ports; /* HTTP only there; n_ports 0: anywhere. Borrowed for good */
 	unsigned n_ports;
 	uint32_t snaplen;      /* bytes a packet */
-	bool immediate;        /* hand packets on one by one: less delay, more work */
+	bool immediate;        /* hand packets on within a millisecond, or, where the ring has room
+				* for enough packets of snaplen bytes, one by one; more work */
 	uint64_t ring;         /* bytes of each interface's kernel ring */
 	size_t body_max;       /* bytes kept of one body */
 	uint64_t memory;       /* bytes of reassembly */

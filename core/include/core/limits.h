@@ -51,9 +51,62 @@
 #define LIMIT_CONNECTIONS 4096u              /* open to the target at once */
 #define LIMIT_RESPONSE_BODY (64u * MIB)      /* kept bytes of one answer */
 #define LIMIT_READ_AHEAD 4096u               /* exchanges loaded before their due time */
+#define LIMIT_ADDRESSES 32u                  /* of one name, used by turns */
+#define LIMIT_TARGETS 16u                    /* --to */
+#define LIMIT_WORKERS 64u                    /* --workers, for each target */
 
 /* Rules. */
 #define LIMIT_RULES 10000u
 #define LIMIT_REGEX_STEPS 1000000u           /* PCRE2 match limit */
+#define LIMIT_KEY_BYTES (64u * KIB)          /* --redact-key-file */
+
+/* Middleware. */
+#define LIMIT_COMMAND_WORDS 256u             /* of --middleware */
+#define LIMIT_MIDDLEWARE_RECORD (16u * MIB)  /* one record, before it is hex */
+#define LIMIT_MIDDLEWARE_BUFFER (64u * MIB)  /* hex that the child has not read yet */
+#define LIMIT_MIDDLEWARE_WINDOW 65536u       /* requests it may still answer; a power of two */
+#define LIMIT_MIDDLEWARE_PATIENCE_US (5ll * 1000000) /* one that it has read and not answered */
+#define LIMIT_MIDDLEWARE_STALL_US (10ll * 1000000)   /* it reads nothing */
+#define LIMIT_MIDDLEWARE_END_US (10ll * 1000000)     /* from the end of its input to its own */
+#define LIMIT_FLIGHTS 65536u                 /* replayed requests whose answer it may want */
+#define LIMIT_REPLIES_BYTES (32u * MIB)      /* replayed answers on their way to it */
+
+/* Manifests. */
+#define LIMIT_MANIFEST_BYTES (8u * MIB)      /* of all files of -f together */
+#define LIMIT_MANIFEST_LINE (1u * MIB)       /* one line; the parser takes 100 times of some */
+#define LIMIT_MANIFEST_DEPTH 64u             /* mappings and lists in each other */
+#define LIMIT_MANIFEST_NODES (1024u * 1024u) /* of one file, aliases as what they stand for */
+#define LIMIT_MANIFEST_ANCHORS 1000u         /* of one document */
+#define LIMIT_MANIFEST_TEXT (64u * KIB)      /* one text that is used */
+#define LIMIT_MANIFEST_PARTS 100000u         /* hosts, rules, conditions, changes and mirrors */
+#define LIMIT_MANIFEST_DESTINATIONS 1000u    /* mirrored to */
+#define LIMIT_MANIFEST_ENDPOINTS 1000u       /* of one ServiceEntry */
+#define LIMIT_MANIFEST_WARNINGS 100u         /* said; the rest is counted */
+
+/* Redaction. */
+#define LIMIT_CODINGS 4u                     /* content codings around one body */
+#define LIMIT_DECODED_BYTES (64u * MIB)      /* one body without its codings */
+#define LIMIT_JSON_DEPTH 512u                /* objects and arrays inside each other */
+#define LIMIT_JSON_STEPS 30u                 /* of one json:PATH */
+#define LIMIT_JSON_PATHS 1000u               /* json:PATHs that are more than ..name */
+#define LIMIT_REDACT_NAME 256u               /* bytes of a name in a rule */
+#define LIMIT_EDITS (1024u * 1024u)          /* changes of one head or body */
+#define LIMIT_NEEDLES 65536u                 /* secrets looked for in the rest of an exchange */
+#define LIMIT_ECHO_WORK (16 * 1024 * 1024)   /* looking for them in one text, 64 bytes a step */
+
+/* Comparing. */
+#define LIMIT_DIFFERENCES 1000u              /* said of one answer, and as many that are noise */
+#define LIMIT_DIFFERENCE_TEXT 256u           /* bytes of either value in one */
+#define LIMIT_DIFFERENCE_PATH 512u           /* of the path of one */
+#define LIMIT_COMPARED_BODY (16u * MIB)      /* of a body that is decoded or read as JSON */
+#define LIMIT_COMPARED_VALUES (1024u * 1024u) /* of one JSON text, 40 bytes each */
+#define LIMIT_IGNORED 1000u                  /* rules of what does not count */
+#define LIMIT_COOKIE_PARTS 32u               /* attributes of one cookie that are told apart */
+#define LIMIT_TALLY_ROUTES 1000u             /* told apart; the others are one */
+#define LIMIT_TALLY_NAME 256u                /* bytes of one's name */
+
+/* Mirror. */
+#define LIMIT_MIRROR_QUEUE (64u * MIB)       /* --queue, default: waiting for one target */
+#define LIMIT_TEE_WINDOW 65536u              /* requests whose pair and answers are put together */
 
 #endif
