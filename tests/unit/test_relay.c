@@ -147,8 +147,9 @@ static void keep(struct fixture *f, struct shot *shot)
 {
 	assert_in_range(f->n, 0, 63);
 	f->passes[f->n] = shot->pass;
-	f->seen[f->n] = strndup((const char *)shot->bytes, shot->len);
-	assert_non_null(f->seen[f->n++]);
+	f->seen[f->n] = calloc(1, shot->len + 1);
+	assert_non_null(f->seen[f->n]);
+	memcpy(f->seen[f->n++], shot->bytes, shot->len);
 	queue_return(f->out, &shot->node);
 }
 
