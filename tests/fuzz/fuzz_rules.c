@@ -82,9 +82,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	rd_init(&in, data, size);
 	hundreds = take_u8(&in);
 	text = take_bytes(&in, take_u16(&in));
-	lines = strndup((const char *)text.p, text.len);
+	lines = calloc(1, text.len + 1);
 	head = copy_exactly(span_of(in.p, rd_left(&in)));
 	assert(ex && f && lines);
+	if (text.len)
+		memcpy(lines, text.p, text.len);
 	n = read_rules(lines, f, rules);
 	ex->client = (struct addr){.ip = {10, 0, 0, 1}, .port = 1000, .len = 4};
 	ex->server = (struct addr){.ip = {10, 0, 0, 2}, .port = 80, .len = 4};
