@@ -12,6 +12,7 @@
 #include "cli.h"
 #include "core/json.h"
 #include "core/limits.h"
+#include "replay/shot.h"
 #include "rules.h"
 #include "store/store.h"
 #include "table.h"
@@ -67,8 +68,15 @@ struct answer {
 	const char *rule;  /* that decided; NULL: none did */
 	const char *place; /* in its manifest; or NULL */
 	const struct policy_rule *mesh;
+	const struct policy_block *block;
 	double percent;
 };
+
+/* 12 digits: what percentages of percentages leave behind them is no news. */
+static double tidy(double percent)
+{
+	return round(percent * 1e9) / 1e9;
+}
 
 static bool is_file(const char *path)
 {
@@ -112,6 +120,17 @@ static int add_rules(struct rule_options *o, const char *text, struct err *err)
 	return opt_list(is_file(text) ? &o->files : &o->routes, text, err);
 }
 
+/* Whatever the rules say. */
+static const char *never_sent(const struct exchange *ex)
+{
+	enum skip skip = SKIP_NONE;
+	struct shot *shot = NULL;
+
+	if (shot_new(ex, NULL, &shot, &skip) == SC_OK)
+		shot_free(shot);
+	return skip == SKIP_CONNECT || skip == SKIP_UPGRADE ? skip_help(skip) : NULL;
+}
+
 static int judge(const struct job *j, const struct exchange *ex, struct answer *ret)
 {
 	const struct policy_block *b = NULL;
@@ -129,30 +148,35 @@ static int judge(const struct job *j, const struct exchange *ex, struct answer *
 			ret->why = "no rule of the manifest takes it";
 			return SC_OK;
 		}
+		ret->block = b;
 		ret->mesh = b->parent;
 		ret->rule = b->parent->name;
 		ret->place = b->parent->place;
-		ret->percent *= policy_percent(b->parent, -1) / 100;
+		ret->percent = tidy(ret->percent * policy_percent(b->parent, -1) / 100);
 	}
 	if (ret->percent <= 0)
 		ret->why = ret->mesh && !ret->mesh->n_mirrors ? "its rule mirrors nothing"
 							       : "its percentage is 0";
+	if (!ret->why)
+		ret->why = never_sent(ex);
 	ret->taken = !ret->why;
 	return SC_OK;
 }
 
-/* The request as it would go out. */
-static int change(const struct job *j, struct exchange *ex, struct err *err)
+/* The rules have seen the original; what is shown of it has not its secrets any more. */
+static int hide(const struct job *j, struct exchange *ex, struct err *err)
 {
-	enum verdict v = VERDICT_KEEP;
-	struct subject s;
+	if (chain_whole(&j->redact, ex) == VERDICT_KEEP)
+		return SC_OK;
+	return err_set(err, SC_EIO, "the request cannot be redacted");
+}
 
-	if (j->policy) {
-		subject_of(ex, &s);
-		v = chain_whole(&policy_match(j->policy, &s)->change, ex);
-	}
-	if (v == VERDICT_KEEP)
-		v = chain_whole(&j->redact, ex);
+/* The request as it would go out. */
+static int change(const struct job *j, const struct answer *a, struct exchange *ex,
+		  struct err *err)
+{
+	enum verdict v = a->block ? chain_whole(&a->block->change, ex) : VERDICT_KEEP;
+
 	if (v == VERDICT_KEEP)
 		v = chain_whole(&j->rewrites, ex);
 	return v == VERDICT_KEEP ? SC_OK : err_set(err, SC_EIO, "the request cannot be changed so");
@@ -184,7 +208,7 @@ static int targets_text(const struct job *j, const struct answer *a, struct buf 
 		destination_url(d, url, sizeof(url));
 		rc = buf_addf(out, "%s%s (%s%s%s, %.8g%%)", i ? ", " : "",
 			      d->unknown ? "not known" : url, d->host, d->subset ? "/" : "",
-			      d->subset ? d->subset : "", m->percent * j->o->rules.sample / 100);
+			      d->subset ? d->subset : "", tidy(m->percent * j->o->rules.sample / 100));
 	}
 	return rc;
 }
@@ -204,7 +228,7 @@ static json_t *targets_json(const struct job *j, const struct answer *a)
 		destination_url(d, url, sizeof(url));
 		json_array_append_new(list, json_pack("{s:s?, s:s, s:s?, s:f}", "url",
 						      d->unknown ? NULL : url, "host", d->host, "subset", d->subset, "percent",
-						      m->percent * j->o->rules.sample / 100));
+						      tidy(m->percent * j->o->rules.sample / 100)));
 	}
 	return list;
 }
@@ -316,12 +340,16 @@ static int print_text(const struct job *j, const struct answer *a, const struct 
 
 static int explain_one(struct job *j, struct exchange *ex, struct err *err)
 {
-	json_t *asked = text_json(first_line(ex->request)), *o;
+	json_t *asked = NULL, *o;
 	struct answer a;
 	int rc = judge(j, ex, &a);
 
+	if (!rc)
+		rc = hide(j, ex, err);
+	if (!rc)
+		asked = text_json(first_line(ex->request));
 	if (!rc && a.taken)
-		rc = change(j, ex, err);
+		rc = change(j, &a, ex, err);
 	if (rc) {
 		json_decref(asked);
 		return rc;
@@ -350,6 +378,8 @@ static int table_row(struct job *j, struct table *t, struct exchange *ex, struct
 
 	buf_init(&text, MIB);
 	if (!rc)
+		rc = hide(j, ex, err);
+	if (!rc)
 		rc = buf_addf(&text, "%lld", (long long)ex->id);
 	if (!rc)
 		rc = table_cell(t, CELL_INTEGER, buf_span(&text));
@@ -364,7 +394,7 @@ static int table_row(struct job *j, struct table *t, struct exchange *ex, struct
 		rc = table_cell(t, CELL_REAL, buf_span(&text));
 	buf_clear(&text);
 	if (!rc && a.taken)
-		rc = change(j, ex, err);
+		rc = change(j, &a, ex, err);
 	if (!rc && a.taken)
 		rc = targets_text(j, &a, &text);
 	if (!rc)

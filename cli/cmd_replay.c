@@ -82,6 +82,8 @@ static int build_chain(struct run *run, struct err *err)
 	rc = run == first ? SC_OK : rules_policy(&rules, false, &run->rules.policy, err);
 	if (!rc)
 		rc = rules_build(&rules, true, run->destination, &run->rules, &run->chain, err);
+	if (!rc)
+		rc = rules_redaction(&rules, &run->answers, NULL, err);
 	return rc ? rc
 		  : rewrites_build(&a->rewrites, run->job->policy ? HOST_KEEP : HOST_TARGET,
 				   run->target.authority, &run->chain, err);
@@ -305,6 +307,8 @@ static bool unanswered(const struct job *j)
 	for (unsigned i = 0; i < j->n_runs && !stop_wanted(); i++) {
 		const struct run *run = &j->runs[i];
 
+		/* What a middleware answered nothing to was said where it ended. */
+		any = any || (run->relayed.middleware.requests && !run->relayed.middleware.answered);
 		if (run->stats.sent > 0 || run->stats.failed == 0)
 			continue;
 		say("no request was answered by %s", run->url);

@@ -23,16 +23,27 @@
 #define TICK_NS (100 * NS_PER_MS)
 #define STARVED_NS NS_PER_MS  /* until an empty queue is looked at again */
 #define EXPECT_US 100000      /* in a closed loop a request holds a place so long in the child */
-#define LINGER_US 1000000     /* after the last request, before the child's input ends */
+#define LINGER_US 1000000     /* without progress at the end, before its input ends */
 #define STOPPED_US 2000000    /* the same, before a run that was stopped waits no longer */
 #define SHOT_BYTES (2u * KIB) /* what a shot counts in its queue, at least */
 #define FLIGHT_BUCKETS 16384u /* a power of two */
+#define LANE_BUCKETS 4096u    /* the same */
+
+/* A recorded connection with a request between here and its answer; what comes after it waits. */
+struct lane {
+	struct lane *hash_next;
+	uint64_t connection;
+	int64_t put_us; /* when its request went to the child */
+	bool away;	/* the child has answered, and now the target is to */
+	struct errand *first, *last; /* linked by node.next */
+};
 
 /* A shot that was handed on and whose answer may come. */
 struct flight {
 	TAILQ_ENTRY(flight) link; /* oldest first */
 	struct flight *hash_next;
 	int64_t exchange_id;
+	uint64_t connection;
 	uint32_t pass;
 	char id[RECORD_ID + 1];
 };
@@ -55,13 +66,19 @@ struct relay {
 	pthread_mutex_t lock;  /* of all who have results, since a queue has one producer */
 	atomic_uint_least64_t finished; /* results seen, whatever became of their replies */
 	atomic_uint_least64_t answers;	/* of these, that have a response */
+	atomic_uint_least64_t lost;	/* results whose reply found no room */
 	atomic_bool last;		/* no more results */
 
 	/* The thread's, until it is joined. */
 	struct node *errands, *waiting; /* taken from the queues */
 	bool in_ended, outs_closed, abandoned, stopped;
 	bool replied;	/* all replies that will ever come have been put */
+	int64_t progress_us; /* when something last came of the child or the target */
 	int64_t end_us; /* when the last request was put; 0: not yet */
+	struct lane *lanes[LANE_BUCKETS];
+	unsigned held; /* errands in them */
+	int64_t lanes_at_us; /* when their patience is looked at again */
+	uint64_t lost_seen;
 	struct flight *buckets[FLIGHT_BUCKETS];
 	TAILQ_HEAD(, flight) flights;
 	unsigned n_flights;
@@ -119,6 +136,143 @@ static void fail_with(struct relay *r, int rc, const char *text)
 		r->rc = err_set(&r->err, rc, "%s", text);
 }
 
+/* -- lanes ---------------------------------------------------------------------------------- */
+
+static void put_errand(struct relay *r, struct errand *e);
+
+static struct lane **lane_at(struct relay *r, uint64_t connection)
+{
+	uint64_t hash = hash_bytes(&connection, sizeof(connection), 0);
+	struct lane **at = &r->lanes[hash & (LANE_BUCKETS - 1)];
+
+	while (*at && (*at)->connection != connection)
+		at = &(*at)->hash_next;
+	return at;
+}
+
+/* True: `e` waits in its lane (moved). Otherwise the lane is its own from now on. */
+static bool lane_holds(struct relay *r, struct errand *e)
+{
+	struct lane **at = lane_at(r, e->ex->connection);
+	struct lane *l = *at;
+
+	if (!l) {
+		l = calloc(1, sizeof(*l));
+		if (!l)
+			fail_with(r, SC_ENOMEM, "out of memory");
+		else
+			*l = (struct lane){.connection = e->ex->connection,
+					   .put_us = now_ns() / NS_PER_US};
+		*at = l;
+		return false;
+	}
+	e->node.next = NULL;
+	if (l->last)
+		l->last->node.next = &e->node;
+	else
+		l->first = e;
+	l->last = e;
+	r->held++;
+	return true;
+}
+
+static struct errand *lane_pop(struct relay *r, struct lane *l)
+{
+	struct errand *e = l->first;
+
+	if (!e)
+		return NULL;
+	l->first = (struct errand *)(void *)e->node.next;
+	if (!l->first)
+		l->last = NULL;
+	r->held--;
+	return e;
+}
+
+/* The connection's request has come to something: the next one may go. */
+static void lane_moves(struct relay *r, uint64_t connection)
+{
+	struct lane **at, *l;
+	struct errand *e;
+
+	if (!r->o.ordered)
+		return;
+	at = lane_at(r, connection);
+	l = *at;
+	if (!l)
+		return;
+	e = r->stopped ? NULL : lane_pop(r, l);
+	if (e) {
+		l->put_us = now_ns() / NS_PER_US;
+		l->away = false;
+		put_errand(r, e);
+	} else if (!l->first) {
+		*at = l->hash_next;
+		free(l);
+	}
+}
+
+/* The child has answered: from here on the target is waited for. */
+static void lane_away(struct relay *r, uint64_t connection)
+{
+	struct lane *l = r->o.ordered ? *lane_at(r, connection) : NULL;
+
+	if (l)
+		l->away = true;
+}
+
+/* A child may want to see more than one before it answers any. */
+static void lanes_impatient(struct relay *r)
+{
+	int64_t now = now_ns() / NS_PER_US;
+
+	if (!r->held || now < r->lanes_at_us)
+		return;
+	r->lanes_at_us = now + EXPECT_US / 4;
+	for (unsigned i = 0; i < LANE_BUCKETS; i++) {
+		for (struct lane *l = r->lanes[i]; l; l = l->hash_next) {
+			struct errand *e = NULL;
+
+			if (!l->away && now - l->put_us > EXPECT_US && middleware_ready(r->mw))
+				e = lane_pop(r, l);
+			if (e)
+				put_errand(r, e);
+		}
+	}
+}
+
+/* Replies were lost, and nobody knows whose: nobody waits any more for what is out now. */
+static void lanes_release(struct relay *r)
+{
+	for (unsigned i = 0; i < LANE_BUCKETS; i++) {
+		for (struct lane *l = r->lanes[i]; l; l = l->hash_next) {
+			struct errand *e;
+
+			while ((e = lane_pop(r, l)))
+				put_errand(r, e);
+		}
+	}
+}
+
+static void lanes_drop(struct relay *r)
+{
+	for (unsigned i = 0; i < LANE_BUCKETS; i++) {
+		struct lane *next;
+
+		for (struct lane *l = r->lanes[i]; l; l = next) {
+			struct errand *e;
+
+			next = l->hash_next;
+			while ((e = lane_pop(r, l))) {
+				errand_free(e);
+				r->stats.skipped[SKIP_STOPPED]++;
+			}
+			free(l);
+		}
+		r->lanes[i] = NULL;
+	}
+}
+
 /* -- flights -------------------------------------------------------------------------------- */
 
 static struct flight **bucket(struct relay *r, int64_t exchange_id, uint32_t pass)
@@ -150,7 +304,10 @@ static void flight_begin(struct relay *r, const struct errand *e)
 		fail_with(r, SC_ENOMEM, "out of memory");
 		return;
 	}
-	*f = (struct flight){.exchange_id = e->ex->id, .pass = e->pass, .hash_next = *at};
+	*f = (struct flight){.exchange_id = e->ex->id,
+			     .connection = e->ex->connection,
+			     .pass = e->pass,
+			     .hash_next = *at};
 	memcpy(f->id, e->id, sizeof(f->id));
 	*at = f;
 	TAILQ_INSERT_TAIL(&r->flights, f, link);
@@ -207,8 +364,12 @@ static void put_errand(struct relay *r, struct errand *e)
 	if (rc)
 		fail_with(r, rc, "out of memory");
 	if (rc || skip != SKIP_NONE) {
+		uint64_t connection = e->ex->connection;
+
 		r->stats.skipped[rc ? SKIP_STOPPED : skip]++;
 		errand_free(e);
+		if (!rc)
+			lane_moves(r, connection);
 		return;
 	}
 	put_recorded(r, e);
@@ -265,14 +426,16 @@ static int64_t feed(struct relay *r)
 {
 	struct errand *e;
 
-	while (!r->rc && (e = next_errand(r))) {
+	while (!r->rc && r->held < LIMIT_READ_AHEAD && (e = next_errand(r))) {
 		int64_t wait = errand_wait(r, e, now_ns());
 
 		if (wait)
 			return wait < TICK_NS ? wait : TICK_NS;
-		put_errand(r, take_errand(r));
+		e = take_errand(r);
+		if (!r->o.ordered || !lane_holds(r, e))
+			put_errand(r, e);
 	}
-	return r->in_ended ? TICK_NS : STARVED_NS;
+	return r->in_ended && !r->held ? TICK_NS : STARVED_NS;
 }
 
 static void put_reply(struct relay *r, const struct reply *p)
@@ -284,22 +447,30 @@ static void put_reply(struct relay *r, const struct reply *p)
 		.latency_ns = p->latency_ns,
 		.payload = buf_span(&p->bytes),
 	};
+	uint64_t connection;
 
 	if (!f)
 		return;
 	rec.id = span_str(f->id);
 	if (p->bytes.len && middleware_put_response(r->mw, &rec) == SC_OK) /* else it is lost */
 		r->stats.answers++;
+	connection = f->connection;
 	flight_end(r, f);
+	r->progress_us = now_ns() / NS_PER_US;
+	lane_moves(r, connection);
 }
 
 static void feed_replies(struct relay *r)
 {
 	bool last = atomic_load(&r->last);
-	uint64_t unused;
+	uint64_t unused, lost = atomic_load(&r->lost);
 
 	/* Both before looking, so that none is missed. */
 	(void)!read(r->wake_fd, &unused, sizeof(unused));
+	if (r->lost_seen != lost) {
+		r->lost_seen = lost;
+		lanes_release(r);
+	}
 	if (!r->waiting && queue_take(r->replies, 0, &r->waiting)) {
 		r->replied = last;
 		return;
@@ -332,6 +503,7 @@ static void send_shot(struct relay *r, const struct errand *e, struct shot *shot
 	shot->pass = e->pass;
 	shot->offset_ns = e->offset_ns;
 	flight_begin(r, e);
+	lane_away(r, e->ex->connection);
 	r->stats.sent++; /* before its result can be counted */
 	if (queue_push(q, &shot->node, bytes < SHOT_BYTES ? SHOT_BYTES : bytes)) {
 		shot_free(shot);
@@ -341,8 +513,14 @@ static void send_shot(struct relay *r, const struct errand *e, struct shot *shot
 	}
 }
 
-/* A middleware may answer with anything; what is no request is as good as no answer. */
-static void send_answer(struct relay *r, struct errand *e, struct span payload)
+static bool may_be_sent(const struct relay *r, const struct message *request)
+{
+	return !r->o.may_send || r->o.may_send(r->o.methods, message_method(request));
+}
+
+/* A middleware may answer with anything; what is no request is as good as no answer. False: nothing
+ * went out. */
+static bool send_answer(struct relay *r, struct errand *e, struct span payload)
 {
 	struct shot *shot = NULL;
 	enum skip skip = SKIP_NONE;
@@ -351,7 +529,11 @@ static void send_answer(struct relay *r, struct errand *e, struct span payload)
 	if (rc == SC_EPROTO || rc == SC_EFULL) {
 		r->stats.dropped++;
 		r->stats.no_requests++;
-		return;
+		return false;
+	}
+	if (!rc && !may_be_sent(r, e->ex->request)) {
+		r->stats.held_back++;
+		return false;
 	}
 	if (!rc)
 		rc = shot_new(e->ex, r->o.marker, &shot, &skip);
@@ -361,6 +543,7 @@ static void send_answer(struct relay *r, struct errand *e, struct span payload)
 		send_shot(r, e, shot);
 	else
 		r->stats.skipped[rc ? SKIP_STOPPED : skip]++;
+	return shot != NULL;
 }
 
 static void take_answers(struct relay *r)
@@ -370,17 +553,23 @@ static void take_answers(struct relay *r)
 
 	while ((a = middleware_next(r->mw))) {
 		struct errand *e = a->tag;
+		uint64_t connection = e->ex->connection;
+		bool sent = false;
 
 		if (!a->answered)
 			r->stats.dropped++;
 		else if (r->abandoned)
 			r->stats.skipped[SKIP_STOPPED]++;
 		else
-			send_answer(r, e, span_of(a->payload, a->len));
+			sent = send_answer(r, e, span_of(a->payload, a->len));
 		any |= a->answered;
 		errand_free(e);
 		free(a);
+		if (!sent)
+			lane_moves(r, connection);
 	}
+	if (any)
+		r->progress_us = now_ns() / NS_PER_US;
 	/* Once they are closed, the workers end as they should. */
 	for (unsigned i = 0; i < r->o.n_outs && !r->outs_closed; i++) {
 		if (any)
@@ -403,6 +592,7 @@ static void close_outs(struct relay *r)
 static void stop_feeding(struct relay *r)
 {
 	r->stopped = true;
+	lanes_drop(r);
 	queue_give_up(r->o.in);
 	do {
 		while (r->errands) {
@@ -418,16 +608,16 @@ static void stop_feeding(struct relay *r)
  * ends. A child that answers nothing for a second then is asked to by that end. */
 static void step_to_end(struct relay *r, int64_t now_us)
 {
-	if (!r->in_ended || r->errands)
+	if (!r->in_ended || r->errands || r->held)
 		return;
 	if (!r->end_us)
-		r->end_us = now_us;
+		r->end_us = r->progress_us = now_us;
 	middleware_last(r->mw);
 	if (middleware_outstanding(r->mw) == 0) {
 		close_outs(r);
 		if (r->replied || r->abandoned)
 			middleware_close(r->mw);
-	} else if (r->abandoned || now_us - r->end_us > LINGER_US) {
+	} else if (r->abandoned || now_us - r->progress_us > LINGER_US) {
 		middleware_close(r->mw);
 	}
 }
@@ -449,9 +639,11 @@ static void *relay_main(void *arg)
 		if (!r->stopped && (r->abandoned || (r->o.stop && r->o.stop(r->o.arg))))
 			stop_feeding(r);
 		feed_replies(r);
+		lanes_impatient(r);
 		wait = feed(r);
 		step_to_end(r, now_ns() / NS_PER_US);
 		rc = middleware_pump(r->mw, now_ns() / NS_PER_US, wait, r->wake_fd, &r->err);
+		r->stopped |= rc != SC_OK; /* it takes no more */
 		take_answers(r);
 	}
 	if (rc && rc != SC_ECLOSED && !r->rc)
@@ -489,6 +681,7 @@ void relay_free(struct relay *r)
 	if (!r)
 		return;
 	middleware_free(r->mw);
+	lanes_drop(r);
 	while ((f = TAILQ_FIRST(&r->flights)))
 		flight_end(r, f);
 	while (r->waiting) {
@@ -558,8 +751,11 @@ void relay_response(struct relay *r, const struct result *result)
 	struct reply *p = reply_new(result);
 
 	pthread_mutex_lock(&r->lock);
-	if (p && queue_push(r->replies, &p->node, sizeof(*p) + p->bytes.cap))
-		reply_free(p);
+	if (!p || queue_push(r->replies, &p->node, sizeof(*p) + p->bytes.cap)) {
+		if (p)
+			reply_free(p);
+		atomic_fetch_add(&r->lost, 1);
+	}
 	queue_publish(r->replies);
 	pthread_mutex_unlock(&r->lock);
 	atomic_fetch_add(&r->answers, result->response != NULL);
@@ -579,7 +775,7 @@ int relay_end(struct relay *r, struct relay_stats *ret, struct err *err)
 	*ret = r->stats;
 	ret->answers_lost = atomic_load(&r->answers) - ret->answers;
 	ret->middleware = *middleware_stats(r->mw);
-	sum = ret->sent + ret->dropped;
+	sum = ret->sent + ret->dropped + ret->held_back;
 	for (unsigned i = 0; i < SKIPS; i++)
 		sum += ret->skipped[i];
 	assert(sum == ret->taken || r->rc == SC_ENOMEM);

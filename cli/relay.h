@@ -8,7 +8,7 @@
  *                           ^------------ answers -----------------'
  *
  * Every errand that is taken is counted in exactly one place:
- * taken = sent (handed on) + dropped (by the middleware) + skipped (by reason). */
+ * taken = sent (handed on) + dropped (by the middleware) + held back + skipped (by reason). */
 #ifndef CLI_RELAY_H
 #define CLI_RELAY_H
 
@@ -47,6 +47,13 @@ struct relay_options {
 	struct queue **outs; /* of shots; the relay is their producer, frees what comes back, and
 			      * closes them in the end */
 	unsigned n_outs;
+	/* A request goes to the child only once the one before it on its recorded connection has been
+	 * answered by the target, and the child has that answer. Otherwise a child that maps what
+	 * answers hold (tokens) would see it too early where a run is faster than the recording. */
+	bool ordered;
+	/* What may be sent, of the child's own requests, too. NULL: everything. */
+	bool (*may_send)(const char *methods, struct span method);
+	const char *methods;
 	bool closed_loop; /* no due times: at most `connections` are between here and an answer */
 	unsigned connections;
 	struct replay_start *start; /* when offset 0 is, where it is no closed loop */
@@ -58,6 +65,7 @@ struct relay_stats {
 	uint64_t taken;
 	uint64_t sent;
 	uint64_t dropped; /* the child did not answer, or with what is no request */
+	uint64_t held_back; /* what the child made of it is of a method that is not sent */
 	uint64_t skipped[SKIPS];
 	uint64_t no_requests;  /* of the dropped: answered with something else */
 	uint64_t answers;      /* of the target, that the child was given */

@@ -431,7 +431,7 @@ char *replay_args_describe(const struct replay_args *a, const struct rules *rule
 
 /* How fast, how wide and for how long may change when a run goes on; what is sent may not. */
 static const char *const may_differ[] = {
-	"pace", "connections", "timeout_us", "workers", "loop", "duration_us", "drop_late_us",
+	"pace", "connections", "timeout_us", "workers", "duration_us", "drop_late_us",
 };
 
 bool replay_args_agree(const char *before, const char *now)

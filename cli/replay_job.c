@@ -43,8 +43,12 @@ static int write_some(struct job *j, struct worker *w)
 		w->written = true;
 	if (rc)
 		return rc == SC_EAGAIN || rc == SC_ECLOSED ? SC_OK : rc;
-	for (n = list; n && !rc; n = n->next)
-		rc = store_result_put(w->run->sink, (struct result *)(void *)n, &j->write_err);
+	for (n = list; n && !rc; n = n->next) {
+		struct result *r = (struct result *)(void *)n;
+
+		rules_redact_answer(&w->run->answers, r);
+		rc = store_result_put(w->run->sink, r, &j->write_err);
+	}
 	queue_return(w->results, list);
 	return rc;
 }
@@ -252,6 +256,10 @@ static int start_relay(struct run *run)
 		.in = run->errands,
 		.outs = run->outs,
 		.n_outs = run->n_workers,
+		/* What is dropped for being late has no answer to wait for. */
+		.ordered = !a->unordered && !a->drop_late_us,
+		.may_send = method_listed,
+		.methods = a->methods,
 		.closed_loop = a->pace.pace.kind == PACE_MAX,
 		.connections = replay_args_connections(a),
 		.start = &run->job->start,
@@ -294,10 +302,15 @@ static void say_relayed(const struct run *run)
 	if (m->garbage)
 		say("the middleware wrote %" PRIu64 " lines that are no records; the first: %s",
 		    m->garbage, m->note);
+	if (run->relayed.no_requests)
+		say("the middleware answered %" PRIu64 " times with what is no HTTP request",
+		    run->relayed.no_requests);
+	if (m->requests && !m->answered && !run->relay_rc)
+		say("the middleware answered none of %" PRIu64 " requests", m->requests);
 	if (m->strays)
 		say("the middleware answered %" PRIu64 " times too late, or twice, or to no request",
 		    m->strays);
-	if (run->relayed.answers_lost)
+	if (run->relayed.answers_lost && !run->relay_rc)
 		say("the middleware reads too slowly: it was not given %" PRIu64 " answers",
 		    run->relayed.answers_lost);
 	if (m->killed && !run->relay_rc)

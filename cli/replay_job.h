@@ -54,6 +54,7 @@ struct run {
 	struct destination_way way; /* to it */
 	struct rules rules;
 	struct chain chain;
+	struct chain answers; /* redacts them; the writer's */
 	struct store *in;
 	struct result_sink *sink;
 	int64_t id;

@@ -486,6 +486,7 @@ static void settle_relay(struct run *run)
 	for (unsigned i = 0; i < SKIPS; i++)
 		a->skipped[i] += run->relayed.skipped[i];
 	a->skipped[SKIP_MIDDLEWARE] += run->relayed.dropped;
+	a->held_back += run->relayed.held_back;
 	while (queue_take(run->errands, 0, &list) == SC_OK) {
 		a->skipped[SKIP_STOPPED] += count_list(list);
 		while (list) {
@@ -557,6 +558,7 @@ void run_done(struct run *run)
 	if (run->sink)
 		run->sink->ops->free(run->sink);
 	chain_done(&run->chain);
+	chain_done(&run->answers);
 	rules_done(&run->rules);
 	destination_way_done(&run->way);
 	connect_done(&run->connect);

@@ -42,7 +42,7 @@ const struct opt rule_rows[] = {
 	 opt_list, AT(routes)},
 	{NULL, 0, "exclude", "RULE", "leave out requests that match; repeatable, before --route",
 	 opt_list, AT(excludes)},
-	{NULL, 0, "rules", "FILE", "more of these, one a line: RULE, or exclude RULE; # begins a comment",
+	{NULL, 0, "rules", "FILE", "more of these, one a line: RULE, or exclude RULE; lines that begin with # are comments",
 	 opt_list, AT(files)},
 	{NULL, 'f', "manifest", "FILE",
 	 "what this Istio or Gateway API manifest mirrors, and how much of it; repeatable", opt_list,
@@ -79,10 +79,14 @@ static int add(struct chain *chain, struct stage *s, struct err *err)
 }
 
 /* One line of a rules file. */
-static int add_line(struct filter *f, char *line, struct err *err)
+static int add_line(struct filter *f, char *line, size_t len, unsigned *rules, struct err *err)
 {
-	static const char exclude[] = "exclude ";
-	size_t len;
+	static const char exclude[] = "exclude ", mark[] = "\xef\xbb\xbf"; /* of editors */
+
+	if (strlen(line) != len)
+		return err_set(err, SC_EINVAL, "holds a NUL");
+	if (strncmp(line, mark, strlen(mark)) == 0)
+		line += strlen(mark);
 
 	line += strspn(line, " \t");
 	len = strlen(line);
@@ -90,6 +94,7 @@ static int add_line(struct filter *f, char *line, struct err *err)
 		line[--len] = '\0';
 	if (!*line || *line == '#')
 		return SC_OK;
+	++*rules;
 	if (strncmp(line, exclude, strlen(exclude)) == 0)
 		return filter_exclude(f, line + strlen(exclude), err);
 	return filter_route(f, line, err);
@@ -101,20 +106,23 @@ static int add_file(struct filter *f, const char *path, struct err *err)
 	struct err why;
 	char *line = NULL;
 	size_t room = 0;
-	unsigned n = 0;
+	unsigned n = 0, rules = 0;
+	ssize_t len;
 	int rc = SC_OK;
 
 	if (!in)
 		return err_set(err, SC_EINVAL, "--rules: %s: %s", path, strerror(errno));
 	errno = 0;
-	while (!rc && getline(&line, &room, in) >= 0) {
+	while (!rc && (len = getline(&line, &room, in)) >= 0) {
 		n++;
-		rc = add_line(f, line, &why);
+		rc = add_line(f, line, (size_t)len, &rules, &why);
 		if (rc)
 			err_set(err, rc, "%s:%u: %s", path, n, why.text);
 	}
 	if (!rc && ferror(in))
 		rc = err_set(err, SC_EINVAL, "--rules: %s: %s", path, strerror(errno));
+	if (!rc && !rules) /* everything would be meant */
+		rc = err_set(err, SC_EINVAL, "--rules: %s: holds no rule", path);
 	free(line);
 	if (in != stdin)
 		fclose(in);
@@ -186,15 +194,11 @@ int rules_policy(const struct rule_options *o, bool aloud, struct policy **ret, 
 		.n_resolve = o->resolve.n,
 		.warn = aloud ? warn : NULL,
 	};
-	int rc;
 
 	*ret = NULL;
 	if (!o->manifests.n)
 		return SC_OK;
-	rc = manifest_read(o->manifests.items, o->manifests.n, &options, ret, err);
-	if (!rc && aloud && !policy_mirrors(*ret))
-		say("%s: mirrors nothing", o->manifests.items[0]);
-	return rc;
+	return manifest_read(o->manifests.items, o->manifests.n, &options, ret, err);
 }
 
 static int add_policy(const struct rule_options *o, const struct policy_use *how, struct rules *r,
@@ -274,6 +278,23 @@ int rules_redaction(const struct rule_options *o, struct chain *chain,
 	if (!rc && ret)
 		*ret = redaction;
 	return rc ? rc : add(chain, stage_redact_new(redaction), err);
+}
+
+void rules_redact_answer(const struct chain *c, struct result *r)
+{
+	static const char head[] = "GET / HTTP/1.1\r\n\r\n";
+	struct exchange ex = {.sample = 100};
+
+	if (!c->n || !r->response)
+		return;
+	ex.response = r->response;
+	if (message_parse((const uint8_t *)head, sizeof(head) - 1, 0, &ex.request) ||
+	    chain_whole(c, &ex) != VERDICT_KEEP) {
+		message_free(ex.response);
+		ex.response = NULL;
+	}
+	r->response = ex.response;
+	message_free(ex.request);
 }
 
 /* By a key the same ones are always in, from one run to the next, too; by request each run throws

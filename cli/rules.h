@@ -55,6 +55,9 @@ int rules_filter(const struct rule_options *o, struct filter **ret, struct err *
 /* Adds the redact stage alone; *ret (may be NULL) is its redaction, borrowed, NULL when there is none. */
 int rules_redaction(const struct rule_options *o, struct chain *chain,
 		    const struct redaction **ret, struct err *err);
+/* What a target answered, before it is kept or compared: `c` holds redact stages alone. An answer that
+ * cannot be redacted loses its head and body. */
+void rules_redact_answer(const struct chain *c, struct result *r);
 /* Reads the manifests of `o` alone; `aloud` with their warnings. *ret NULL when there are none. */
 int rules_policy(const struct rule_options *o, bool aloud, struct policy **ret, struct err *err);
 /* Where --resolve is for manifests alone: SC_EINVAL when there is none. */

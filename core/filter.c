@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "core/limits.h"
+#include "core/regex.h"
 #include "rule_index.h"
 
 struct filter {
@@ -101,6 +102,7 @@ bool filter_waits(const struct filter *f)
 bool filter_takes(const struct filter *f, const struct exchange *ex, bool whole,
 		  const char **ret_route)
 {
+	uint64_t gave_up = regex_gave_up();
 	struct subject s;
 	const struct rule *out, *in = NULL;
 
@@ -112,6 +114,9 @@ bool filter_takes(const struct filter *f, const struct exchange *ex, bool whole,
 	out = rule_index_find(f->excludes, &s);
 	if (!out && whole)
 		out = rule_index_find(f->late_excludes, &s);
+	/* An exclude that cannot be decided leaves out. */
+	if (!out && regex_gave_up() != gave_up)
+		return false;
 	if (!out && f->n_routes)
 		in = rule_index_find(f->routes, &s);
 	if (out || in)

@@ -2,6 +2,7 @@
 /* Rules on bodies: takes the codings off, finds what the rules name in JSON, forms and multipart
  * forms, and puts the changed body back with its codings and true lengths. A body that cannot be
  * looked into goes whole. */
+#include <ctype.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -321,6 +322,17 @@ static int multipart_rules(struct redaction *r, struct part *p)
 	return SC_OK;
 }
 
+/* A name and its '=': what clients send that forget the Content-Type. */
+static bool begins_like_form(struct span text)
+{
+	size_t i = 0;
+
+	while (i < text.len && i < LIMIT_REDACT_NAME &&
+	       (isalnum(text.p[i]) || (text.p[i] && strchr("-_.~%+[]$", text.p[i]))))
+		i++;
+	return i > 0 && i < text.len && text.p[i] == '=';
+}
+
 static int rules_of_kind(struct redaction *r, struct part *p)
 {
 	bool json = json_paths_any(r->json), form = r->fields.n > 0;
@@ -335,6 +347,8 @@ static int rules_of_kind(struct redaction *r, struct part *p)
 		/* What curl -d calls everything it sends. */
 		/* fall through */
 	case BODY_LIKE_JSON:
+		if (p->kind == BODY_LIKE_JSON && form && begins_like_form(p->text))
+			return form_rules(r, p);
 		return !rc && json && begins_like_json(p->text) ? json_rules(r, p, false) : rc;
 	case BODY_MULTIPART:
 		return form ? multipart_rules(r, p) : SC_OK;

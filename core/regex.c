@@ -58,9 +58,19 @@ void regex_free(struct regex *re)
 	free(re);
 }
 
+static _Thread_local uint64_t gave_up;
+
+uint64_t regex_gave_up(void)
+{
+	return gave_up;
+}
+
 static int match_at(const struct regex *re, struct span subject, size_t from)
 {
-	return pcre2_match(re->code, subject.p, subject.len, from, 0, re->match, re->context);
+	int rc = pcre2_match(re->code, subject.p, subject.len, from, 0, re->match, re->context);
+
+	gave_up += rc < 0 && rc != PCRE2_ERROR_NOMATCH;
+	return rc;
 }
 
 bool regex_matches(const struct regex *re, struct span subject)

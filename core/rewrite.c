@@ -212,7 +212,8 @@ static int shadow_name(struct span host, struct buf *out)
 		name--;
 	name = name > 0 && host.p[name - 1] == ':' ? name - 1 : host.len;
 	rc = buf_add(out, host.p, name);
-	if (!rc)
+	/* An address has no other name. */
+	if (!rc && !(name > 0 && host.p[0] == '['))
 		rc = buf_add_str(out, "-shadow");
 	return rc ? rc : buf_add(out, host.p + name, host.len - name);
 }
@@ -392,6 +393,14 @@ static int check_field(const char *name, size_t len, const char *value, struct e
 	return SC_OK;
 }
 
+/* RFC 9112, 3.2: a request without Host is refused. */
+static int check_removal(enum header_op op, const char *name, size_t len, struct err *err)
+{
+	if (op != HEADER_REMOVE || !span_case_eq(span_of(name, len), span_str("Host")))
+		return SC_OK;
+	return err_set(err, SC_EINVAL, "header 'Host': cannot be removed (--host NAME changes it)");
+}
+
 int stage_header_new(enum header_op op, const char *text, struct stage **ret, struct err *err)
 {
 	const char *colon = strchr(text, ':');
@@ -403,6 +412,8 @@ int stage_header_new(enum header_op op, const char *text, struct stage **ret, st
 		return err_set(err, SC_EINVAL, "header '%s': expected %s", text,
 			       op == HEADER_REMOVE ? "a field name" : "'Name: value'");
 	rc = check_field(text, len, value, err);
+	if (!rc)
+		rc = check_removal(op, text, len, err);
 	return rc ? rc : header_stage(op, span_of(text, len), value + strspn(value, " \t"), ret, err);
 }
 
@@ -414,6 +425,8 @@ int stage_field_new(enum header_op op, const char *name, const char *value, stru
 	if (!is_token(name, strlen(name)))
 		return err_set(err, SC_EINVAL, "'%s' is no field name", name);
 	rc = check_field(name, strlen(name), value ? value : "", err);
+	if (!rc)
+		rc = check_removal(op, name, strlen(name), err);
 	return rc ? rc : header_stage(op, span_str(name), value ? value : "", ret, err);
 }
 
@@ -466,7 +479,9 @@ static enum verdict query_whole(struct stage *st, struct exchange *ex)
 	int rc;
 
 	target_split(target, &t);
-	if (s->op == QUERY_REMOVE && !t.query.p)
+	/* OPTIONS * and CONNECT have no query (RFC 9112, 3.2.3 and 3.2.4). */
+	if ((s->op == QUERY_REMOVE && !t.query.p) || span_eq(target, span_str("*")) ||
+	    (t.authority.p && !t.scheme.p))
 		return VERDICT_KEEP;
 	keep = target.len - (t.query.p ? t.query.len + 1 : 0);
 	buf_init(&out, LIMIT_HEAD_BYTES);

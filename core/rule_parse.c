@@ -55,6 +55,7 @@ static int parse_path(struct rule *r, const char *path, const char *rule, struct
 {
 	const char *star = strchr(path, '*');
 	struct text *text;
+	struct err why;
 	int rc;
 
 	if (path[0] != '~') {
@@ -65,10 +66,10 @@ static int parse_path(struct rule *r, const char *path, const char *rule, struct
 			return err_set(err, SC_EINVAL, "route '%s': paths are compared without the "
 				       "query (expected query:NAME=VALUE behind the path)", rule);
 	}
-	rc = strcmp(path, "*") == 0 ? text_new(TEXT_PREFIX, "", false, &text, err)
-				    : text_parse(path, &text, err);
+	rc = strcmp(path, "*") == 0 ? text_new(TEXT_PREFIX, "", false, &text, &why)
+				    : text_parse(path, &text, &why);
 	if (rc)
-		return rc;
+		return err_set(err, rc, "route '%s': %s", rule, why.text);
 	return rule_add(r, RULE_PATH, NULL, text) ? no_memory(err) : SC_OK;
 }
 
@@ -127,6 +128,7 @@ static int parse_named(struct rule *r, enum rule_part part, char *value, const c
 {
 	char *eq = strchr(value, '=');
 	struct text *text;
+	struct err why;
 	int rc;
 
 	if (eq)
@@ -136,9 +138,9 @@ static int parse_named(struct rule *r, enum rule_part part, char *value, const c
 			       rule, part == RULE_HEADER ? "header" : "query parameter");
 	if (eq && strchr(eq + 1, '"'))
 		unquote(eq + 1);
-	rc = eq ? text_parse(eq + 1, &text, err) : text_new(TEXT_PRESENT, "", false, &text, err);
+	rc = eq ? text_parse(eq + 1, &text, &why) : text_new(TEXT_PRESENT, "", false, &text, &why);
 	if (rc)
-		return rc;
+		return err_set(err, rc, "route '%s': %s", rule, why.text);
 	return rule_add(r, part, value, text) ? no_memory(err) : SC_OK;
 }
 

@@ -329,7 +329,9 @@ int store_replay_end(struct store *st, int64_t id, int64_t ended_us, const char 
 		     struct err *err)
 {
 	int rc = db_end(st,
-			"UPDATE replay SET summary = ?3, ended_at = CASE WHEN ?2 = 0 THEN ended_at"
+			/* Of a run that was resumed, what was said of it before. */
+			"UPDATE replay SET summary = CASE WHEN json_valid(summary)"
+			" THEN json_set(?3, '$.before', json(summary)) ELSE ?3 END, ended_at = CASE WHEN ?2 = 0 THEN ended_at"
 			" ELSE " DB_TIME_TEXT("?2") " END WHERE id = ?1",
 			id, ended_us, summary, err);
 

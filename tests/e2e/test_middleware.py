@@ -190,7 +190,8 @@ def test_bad_children(tmp_path, raw_server, name, arguments, why):
 
 def test_silent(tmp_path, raw_server):
     store = dataset(tmp_path, gets(5))
-    replay(store, raw_server, middleware("silent"))
+    done = replay(store, raw_server, middleware("silent"), status=1)
+    assert "the middleware answered none of 5 requests" in done.err
     assert raw_server.seen == []
     assert skipped(store) == {"middleware": 5}
 

@@ -163,7 +163,9 @@ static void test_forms(void **state)
 		{"form:pw=drop", "POST / HTTP/1.1\r\n" FORM "4\r\n\r\npw=1",
 		 "POST / HTTP/1.1\r\n" FORM "0\r\n\r\n", NULL, NULL},
 		{"form:pw", "POST / HTTP/1.1\r\nContent-Length: 4\r\n\r\npw=1",
-		 "POST / HTTP/1.1\r\nContent-Length: 4\r\n\r\npw=1", NULL, NULL},
+		 "POST / HTTP/1.1\r\nContent-Length: 6\r\n\r\npw=***", NULL, NULL},
+		{"form:pw", "POST / HTTP/1.1\r\nContent-Length: 7\r\n\r\na pw=1b",
+		 "POST / HTTP/1.1\r\nContent-Length: 7\r\n\r\na pw=1b", NULL, NULL},
 		{"form:pw",
 		 "POST / HTTP/1.1\r\n" PARTS "1\r\n\r\n" ONE "pw\r\n" TWO
 		 "x\r\n--b b-\r\n--b b--\r\n",

@@ -4,6 +4,7 @@
 #define CORE_REGEX_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "core/buf.h"
 #include "core/err.h"
@@ -15,8 +16,9 @@ struct regex;
 int regex_new(const char *pattern, bool whole, struct regex **ret, struct err *err);
 void regex_free(struct regex *re);
 
-/* False also when the match limit is reached. One thread at a time. */
+/* False also when the match limit is reached, which regex_gave_up() counts. One thread at a time. */
 bool regex_matches(const struct regex *re, struct span subject);
+uint64_t regex_gave_up(void); /* in this thread, so far */
 
 /* Appends `subject` to `out` with every match replaced; \0..\9 in `to` are its groups. Returns the
  * number of replacements or an error. */
