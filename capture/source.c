@@ -4,7 +4,6 @@
 #include "capture/capture.h"
 
 #include <errno.h>
-#include <net/if.h>
 #include <pcap/pcap.h>
 #include <poll.h>
 #include <stdio.h>
@@ -27,8 +26,6 @@
 struct live {
 	pcap_t *pcap;
 	char name[64]; /* of the interface */
-	unsigned index; /* the kernel's number of it; 0: "any" */
-	bool down;	/* as long as nothing has come since */
 	int link_type;
 	unsigned kernel_drops, iface_drops; /* libpcap's 32-bit counts, as last seen */
 };
@@ -79,15 +76,8 @@ static void on_packet(u_char *arg, const struct pcap_pkthdr *h, const u_char *by
 	engine_frame(s->engine, &f);
 }
 
-/* The kernel tells us once that an interface goes down, and its packets come again once it is up. One
- * that is gone does not come back: another of its name is another interface. */
-static bool only_down(struct live *l)
-{
-	l->down = l->index && if_nametoindex(l->name) == l->index;
-	return l->down;
-}
-
-/* Takes what the rings hold. 1 when there was anything, 0, or an error. */
+/* Takes what the rings hold. 1 when there was anything, 0, or an error: an interface that is only
+ * down is none, and goes on once it is up. */
 static int read_rings(struct capture_source *s, struct err *err)
 {
 	int any = 0;
@@ -96,13 +86,11 @@ static int read_rings(struct capture_source *s, struct err *err)
 		void *arg[2] = {s, &s->live[i]};
 		int n = pcap_dispatch(s->live[i].pcap, BATCH, on_packet, (u_char *)arg);
 
-		if (n == PCAP_ERROR && !only_down(&s->live[i]))
+		if (n == PCAP_ERROR)
 			return err_set(err, SC_EIO, "%s: %s", s->live[i].name,
 				       pcap_geterr(s->live[i].pcap));
-		if (n > 0) {
-			s->live[i].down = false;
+		if (n > 0)
 			any = 1;
-		}
 	}
 	return any;
 }
@@ -210,9 +198,9 @@ static int capture_next(struct source *source, struct exchange **ret, struct err
 	return s->file ? next_file(s, ret) : next_live(s, ret, err);
 }
 
-/* What the kernel holds was on the wire before the stop. It hands the last block of a ring over at the
- * second tick of its timer, which a busy machine may be late with; so the rings must be found empty
- * several times, whatever the clock says in between, and are left when they never are. */
+/* What the kernel holds was on the wire before the stop. It hands the last block of a ring over at
+ * the second tick of its timer, which a busy machine may be late with; so the rings must be found
+ * empty several times, whatever the clock says in between, and are left when they never are. */
 static void drain_rings(struct capture_source *s)
 {
 	int64_t deadline = wall_us() + DRAIN_MAX_US;
@@ -344,9 +332,9 @@ static int live_error(struct err *err, const char *interface, int code, pcap_t *
 		       code == PCAP_ERROR && *more ? more : pcap_statustostr(code));
 }
 
-/* Handing packets on one by one the kernel keeps a place of snaplen bytes for each, whatever its size:
- * a large snaplen makes that a short ring, which a burst overruns. Then they come packed, and a
- * little later. */
+/* Handing packets on one by one the kernel keeps a place of snaplen bytes for each, whatever its
+ * size: a large snaplen makes that a short ring, which a burst overruns. Then they come packed, and
+ * a little later. */
 static bool holds_enough_at_once(const struct capture_options *o)
 {
 	return o->immediate && o->ring / o->snaplen >= ENOUGH_PACKETS;
@@ -374,7 +362,6 @@ static int open_live(struct capture_source *s, const struct capture_options *o, 
 	if (rc < 0)
 		return live_error(err, name, rc, p);
 	s->live[s->n_live - 1].link_type = pcap_datalink(p);
-	s->live[s->n_live - 1].index = if_nametoindex(name);
 	if (s->filter) {
 		if (pcap_compile(p, &program, s->filter, 1, PCAP_NETMASK_UNKNOWN))
 			return err_set(err, SC_EINVAL, "filter '%s': %s", s->filter,
@@ -434,17 +421,6 @@ const char *capture_filter(const struct source *source)
 	const struct capture_source *s = (const struct capture_source *)source;
 
 	return s->filter ? s->filter : "";
-}
-
-const char *capture_down(const struct source *source)
-{
-	const struct capture_source *s = (const struct capture_source *)source;
-
-	for (unsigned i = 0; i < s->n_live; i++) {
-		if (s->live[i].down)
-			return s->live[i].name;
-	}
-	return NULL;
 }
 
 const char *capture_note(const struct source *source)

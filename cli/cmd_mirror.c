@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* shadow-ctl mirror: packets | rules | targets, live. Each request goes out as soon as all of it has
- * been seen. This thread parses packets and waits for nothing: each target has a queue and a thread
- * of its own, and so has the tee. */
+/* shadow-ctl mirror: packets | rules | targets, live. Each request goes out as soon as all of it
+ * has been seen. This thread parses packets and waits for nothing: each target has a queue and a
+ * thread of its own, and so has the tee. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,7 +28,6 @@
 #define DIFFERENT_ROUTES 20u /* shown while it runs */
 #define METHODS "GET,HEAD,OPTIONS"
 #define OVER_COUNT (-1) /* exchange.id: seen after the last one of --count */
-#define IFACE_NAME 64
 
 struct mirror_args {
 	struct sniff_args sniff;
@@ -46,14 +45,15 @@ struct mirror_args {
 
 static const struct opt mirror_rows[] = {
 	{"Target", 0, "to", "'URL[=P%] ...'",
-	 "send copies there, of this percentage; repeatable; behind it, for it alone: host:MODE,\n"
-	 "                              rewrite:FROM=TO, set-, add-header:K=V, set-query:K=V, remove-...:K",
+	 "send copies there, of this percentage; repeatable. Words behind it are for it alone: "
+	 "host:MODE rewrite:FROM=TO set-header:K=V add-header:K=V remove-header:K set-query:K=V "
+	 "remove-query:K",
 	 opt_list, AT(to)},
 	{NULL, 0, "methods", "LIST",
 	 "these alone, or all (default: GET,HEAD,OPTIONS; with a manifest all)", opt_methods,
 	 AT(methods)},
-	{NULL, 0, "timeout", "TIME", "to connect, for an answer, and in the queue (default: 30s)", opt_duration,
-	 AT(timeout)},
+	{NULL, 0, "timeout", "TIME", "to connect, for an answer, and in the queue (default: 30s)",
+	 opt_duration, AT(timeout)},
 	{NULL, 0, "max-in-flight", "N", "requests without an answer, of a target (default: 256)",
 	 opt_count, AT(max_in_flight)},
 	{NULL, 0, "queue", "SIZE", "waiting for a target; more is dropped (default: 64M)", opt_size,
@@ -97,6 +97,7 @@ struct job {
 	struct mirror_args *args;
 	struct rules rules;
 	struct chain early; /* which requests at all */
+	struct chain answers; /* what becomes of a target's answer before it is kept or compared */
 	struct chain pairs; /* what becomes of a pair before it is kept */
 	struct source *source;
 	struct counters counters;
@@ -111,7 +112,6 @@ struct job {
 	int64_t started_us, reported_us, report_wait_us;
 	uint64_t reported; /* requests seen by then */
 	_Atomic int64_t hurry_us; /* asked to stop, the senders begin nothing from then on */
-	char down[IFACE_NAME]; /* the interface that is down; "": none */
 	bool origin_met;
 	char origin[TARGET_TEXT];
 };
@@ -129,8 +129,8 @@ static double percent_of(const struct job *j, unsigned i, const struct exchange 
 	return j->tos[i].percent * (rule ? policy_percent(rule, -1) / 100 : 1);
 }
 
-/* A mirror that sends to where it captures would double production's load. Later on such a request is
- * somebody's who talks to the target, and just not sent there again. */
+/* A mirror that sends to where it captures would double production's load. Later on such a request
+ * is somebody's who talks to the target, and just not sent there again. */
 static bool begins_at_origin(struct job *j, const struct exchange *ex)
 {
 	if (j->args->allow_origin)
@@ -138,7 +138,7 @@ static bool begins_at_origin(struct job *j, const struct exchange *ex)
 	for (unsigned i = 0; i < j->n_targets; i++) {
 		struct mirror_target *t = &j->targets[i];
 
-		if (!t->handed && mirror_target_is(t, &ex->server)) {
+		if (!t->handed && percent_of(j, i, ex) > 0 && mirror_target_is(t, &ex->server)) {
 			snprintf(j->origin, sizeof(j->origin), "%s", t->url);
 			return true;
 		}
@@ -195,8 +195,6 @@ static void publish(struct job *j)
 {
 	for (unsigned i = 0; i < j->n_targets; i++)
 		mirror_target_publish(&j->targets[i]);
-	if (j->tee)
-		tee_publish(j->tee);
 }
 
 /* -- what is shown --------------------------------------------------------------------------- */
@@ -275,19 +273,6 @@ static void print_progress(struct job *j)
 		counter_get(&j->counters, PACKETS_KERNEL_DROP), terminal ? "\033[K" : "\n");
 }
 
-static void say_down(struct job *j)
-{
-	const char *down = capture_down(j->source);
-
-	if (strcmp(j->down, down ? down : "") == 0)
-		return;
-	if (down)
-		say("%s is down; nothing is seen there until it is up", down);
-	else
-		say("%s is up again", j->down);
-	snprintf(j->down, sizeof(j->down), "%s", down ? down : "");
-}
-
 /* -- the loop -------------------------------------------------------------------------------- */
 
 static bool time_is_up(const struct job *j)
@@ -307,6 +292,7 @@ static int parse(struct job *j, struct err *err)
 		struct exchange *ex = NULL;
 		int rc = source_next(j->source, &ex, err);
 
+		publish(j); /* the next call may wait for packets */
 		if (rc == 1)
 			hand_over(j, ex);
 		if (rc == 0)
@@ -319,8 +305,8 @@ static int parse(struct job *j, struct err *err)
 				       j->origin);
 		if (rc == 1 && ++turns % 256)
 			continue;
-		publish(j);
-		say_down(j);
+		if (j->tee)
+			tee_publish(j->tee);
 		print_progress(j);
 		if (!stopped && (stop_wanted() || time_is_up(j))) {
 			stopped = true;
@@ -417,6 +403,9 @@ static int build_chains(struct job *j, struct err *err)
 {
 	enum host_mode mode = j->rules.policy ? HOST_KEEP : HOST_TARGET;
 	int rc = rules_redaction(&j->args->rules, &j->pairs, NULL, err);
+
+	if (!rc)
+		rc = rules_redaction(&j->args->rules, &j->answers, NULL, err);
 
 	for (unsigned i = 0; i < j->n_targets && !rc; i++) {
 		struct mirror_target *t = &j->targets[i];
@@ -527,6 +516,7 @@ static int open_tee(struct job *j, struct err *err)
 		.n_targets = j->n_targets,
 		.queue_bytes = a->queue,
 		.wait = j->common.wait,
+		.answers = &j->answers,
 	};
 
 	return a->tee || a->compare ? tee_new(&o, &j->tee, err) : SC_OK;
@@ -644,6 +634,7 @@ static void job_done(struct job *j)
 	}
 	source_free(j->source);
 	chain_done(&j->pairs);
+	chain_done(&j->answers);
 	chain_done(&j->early);
 	rules_done(&j->rules);
 	free(j->options);

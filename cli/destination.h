@@ -14,8 +14,8 @@ struct destination_way {
 	const char **resolve;       /* owned, and each of them */
 };
 
-/* What a person said about connections (`base`) counts before what the manifest says. SC_EINVAL when
- * the destination cannot be told from the manifest, with the line that says why. */
+/* What a person said about connections (`base`) counts before what the manifest says. SC_EINVAL
+ * when the destination cannot be told from the manifest, with the line that says why. */
 int destination_way_of(const struct destination *d, const struct connect_args *base,
 		       struct destination_way *ret, struct err *err);
 void destination_way_done(struct destination_way *w); /* all zero is fine */

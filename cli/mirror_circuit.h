@@ -10,7 +10,7 @@
 
 #define CIRCUIT_FIRST_US INT64_C(1000000) /* until the first probe ... */
 #define CIRCUIT_LAST_US INT64_C(30000000) /* ... and at most between two, doubled each time */
-#define CIRCUIT_SETTLED_US INT64_C(60000000) /* a pause that comes sooner goes on where the last ended */
+#define CIRCUIT_SETTLED_US INT64_C(60000000) /* sooner than this after the last, a pause goes on */
 
 struct circuit {
 	unsigned threshold; /* errors in a row; 0: it never opens */
@@ -30,8 +30,8 @@ enum circuit_news {
 
 void circuit_init(struct circuit *c, unsigned threshold);
 
-/* Whether the request with this id may go out now. One that was let through comes to a result, or is
- * lost. */
+/* Whether the request with this id may go out now. One that was let through comes to a result, or
+ * is lost. */
 bool circuit_admits(struct circuit *c, int64_t id, int64_t now_us);
 enum circuit_news circuit_result(struct circuit *c, int64_t id, bool answered, int64_t now_us);
 void circuit_lost(struct circuit *c, int64_t id); /* it was not sent after all */

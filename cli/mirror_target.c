@@ -54,7 +54,8 @@ static void free_spent(struct mirror_target *t)
 		shot_free((struct shot *)(void *)n);
 }
 
-/* The copy as it goes out; *ret NULL when the request is not one to send, and the reason is counted. */
+/* The copy as it goes out; *ret NULL when the request is not one to send, and the reason is
+ * counted. */
 static void make_shot(struct mirror_target *t, const struct exchange *ex, struct shot **ret)
 {
 	struct exchange copy = *ex;
@@ -143,8 +144,9 @@ bool mirror_target_offer(struct mirror_target *t, const struct exchange *ex, dou
 
 void mirror_target_publish(struct mirror_target *t)
 {
-	if (t->unpublished)
-		queue_publish(t->shots);
+	if (!t->unpublished)
+		return;
+	queue_publish(t->shots);
 	t->unpublished = 0;
 	if (atomic_exchange(&t->hungry, false))
 		wake(t);
@@ -171,8 +173,8 @@ static void add_way(struct mirror_target *t, const struct way *way)
 		add_address(t, one, way->port);
 }
 
-/* Each endpoint in turn; their number of questions sees all of them. Through a proxy or a socket nobody
- * can tell. */
+/* Each endpoint in turn; their number of questions sees all of them. Through a proxy or a socket
+ * nobody can tell. */
 static void look_up(struct mirror_target *t, int64_t now_us)
 {
 	size_t n = t->connect.n_endpoints ? t->connect.n_endpoints : 1;
@@ -538,8 +540,8 @@ void mirror_target_stats(struct mirror_target *t, struct replay_stats *ret)
 	pthread_mutex_unlock(&t->lock);
 }
 
-/* Where every offered request is. What the sender says is a little old, so that the rest is a little
- * too much. */
+/* Where every offered request is. What the sender says is a little old, so that the rest is a
+ * little too much. */
 static void parts_of(struct mirror_target *t, const struct replay_stats *st, uint64_t n[PARTS])
 {
 	uint64_t sum = 0;
@@ -630,8 +632,8 @@ int mirror_target_text(struct mirror_target *t, struct buf *out)
 	if (!rc)
 		rc = add_failures(&st, out);
 	if (!rc && pauses)
-		rc = buf_addf(out, "          paused %" PRIu64 " times%s\n", pauses,
-			      paused ? ", and now" : "");
+		rc = buf_addf(out, "          %" PRIu64 " pauses%s\n", pauses,
+			      paused ? ", one of them now" : "");
 	return rc || !st.sent ? rc : add_answers(&st, out);
 }
 

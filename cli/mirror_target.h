@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One target of a live mirror: what it is sent, a bounded queue, a thread that sends, and a circuit
- * that leaves a target alone while it answers nothing. The capture never waits for it: what it has no
- * room for is dropped and counted.
+ * that leaves a target alone while it answers nothing. The capture never waits for it: what it has
+ * no room for is dropped and counted.
  *
  *     capture --shots--> sender --results--> tee (where there is one)
  *
@@ -26,8 +26,8 @@
 #define TARGET_TEXT 1024
 #define TARGET_ADDRESSES (4 * LIMIT_ADDRESSES)
 
-/* Where an offered request can be: member, JSON name, and what a person reads. Their sum is what was
- * offered, at any time. */
+/* Where an offered request can be: member, JSON name, and what a person reads. Their sum is what
+ * was offered, at any time. */
 #define MIRROR_PART_TABLE(X)                                                                       \
 	X(ANSWERED, "answered", "answered")                                                        \
 	X(FAILED, "failed", "failed")                                                              \
@@ -136,7 +136,8 @@ void mirror_target_done(struct mirror_target *t); /* all zero is fine */
 /* What was sent and answered until now, by any thread. */
 void mirror_target_stats(struct mirror_target *t, struct replay_stats *ret);
 
-/* A few lines for a person, and an object: the account so far. After stop nothing waits any more. */
+/* A few lines for a person, and an object: the account so far. After stop nothing waits any
+ * more. */
 int mirror_target_text(struct mirror_target *t, struct buf *out);
 json_t *mirror_target_json(struct mirror_target *t);
 bool mirror_target_adds_up(struct mirror_target *t); /* after stop */

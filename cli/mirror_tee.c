@@ -98,6 +98,7 @@ static int settle(struct tee *t, struct entry *e, struct result *r)
 	unsigned target = r->pass;
 	int rc = SC_OK;
 
+	rules_redact_answer(t->o.answers, r);
 	if (e->pair && r->error != RESULT_ERROR_STOPPED)
 		compare(t, e->pair, r);
 	if (t->st && e->row && r->error != RESULT_ERROR_STOPPED) {

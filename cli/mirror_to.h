@@ -22,7 +22,8 @@ struct mirror_to {
 	unsigned n_fields;
 };
 
-/* `common` is borrowed as long as the result lives. SC_EINVAL names the word that is wrong, SC_ENOMEM. */
+/* `common` is borrowed as long as the result lives. SC_EINVAL names the word that is wrong,
+ * SC_ENOMEM. */
 int mirror_to_parse(const char *text, const struct rewrite_options *common, struct mirror_to *ret,
 		    struct err *err);
 void mirror_to_done(struct mirror_to *to); /* all zero is fine */

@@ -8,6 +8,7 @@ import re
 import signal
 
 import pytest
+from conftest import running
 from harness import Client, chunked, one, request, run, select, wait_until, with_value, without
 from mirrors import (
     FickleServer,
@@ -22,7 +23,8 @@ from mirrors import (
 )
 from pcapfile import simple
 from servers.raw import RawServer
-from servers.ways import Certificates, TlsServer
+from servers.ways import Certificates, TlsServer, UnixServer
+from test_replay_h2 import Nghttpd, needs_nghttpd
 
 pytestmark = pytest.mark.live
 MANIFESTS = pathlib.Path(__file__).resolve().parents[1] / "manifests"
@@ -130,7 +132,7 @@ def test_large_bodies_are_not_sent_in_half(raw_server, target, tmp_path):
 
 @pytest.mark.parametrize("kind", [RawServer, FickleServer])
 def test_order_within_a_connection(kind, raw_server, tmp_path):
-    """Also where the target closes connections under way: what is sent again is sent in its place."""
+    """Also where the target closes connections under way: what goes again goes in its place."""
     n, connections = 120, 5
     with kind() as target:
         args = ["--port", raw_server.port, "--to", target.url, "--max-in-flight", 3]
@@ -218,6 +220,27 @@ def test_a_stranger_in_tls_gets_nothing(raw_server, tmp_path):
     assert mirror.target["errors"] == {"TLS failed": 1}
 
 
+def test_unix_socket(raw_server, tmp_path):
+    with UnixServer(tmp_path / "sock") as target:
+        args = ["--port", raw_server.port, "--to", "http://candidate.test"]
+        with Mirror(tmp_path, *args, "--unix-socket", tmp_path / "sock") as mirror:
+            ask(raw_server.port, get("/unix"))
+            arrived(target, 1)
+    assert target.seen[0].field("Host") == "candidate.test"
+    nothing_but(mirror.target, answered=1)
+
+
+@needs_nghttpd
+def test_http2(raw_server, tmp_path):
+    with running(Nghttpd(tmp_path, "--no-tls", [])) as target:
+        to = f"http://127.0.0.1:{target.port}"
+        args = ["--port", raw_server.port, "--to", to, "--http2", "--host", "keep"]
+        with Mirror(tmp_path, *args) as mirror:
+            ask(raw_server.port, *[get(f"/{i}") for i in range(20)])
+            wait_until(lambda: len(target.requests()) == 20, "the copies")
+    nothing_but(mirror.target, answered=20)
+
+
 def test_two_ways_to_be_wrong_about_a_socket(raw_server, tmp_path):
     args = ["mirror", "-i", "lo", "--port", raw_server.port, "--to", "http://x.test"]
     assert "is no socket" in run(*args, "--unix-socket", tmp_path / "none", status=2).err
@@ -229,8 +252,8 @@ def test_two_ways_to_be_wrong_about_a_socket(raw_server, tmp_path):
 
 
 def test_its_own_requests_are_not_mirrored_again(raw_server, target, tmp_path):
-    """Both ports are captured: what it sends passes by again, and is known by its marker; what others
-    send to the target is not sent there twice."""
+    """Both ports are captured: what it sends passes by again, and is known by its marker; what
+    others send to the target is not sent there twice."""
     ports = f"{raw_server.port},{target.port}"
     with Mirror(tmp_path, "--port", ports, "--to", target.url) as mirror:
         ask(raw_server.port, get("/a"), get("/b"))
@@ -282,7 +305,8 @@ def test_count(raw_server, target, tmp_path):
 
 
 def test_duration(raw_server, target, tmp_path):
-    with Mirror(tmp_path, "--port", raw_server.port, "--to", target.url, "--duration", "300ms") as m:
+    args = ["--port", raw_server.port, "--to", target.url, "--duration", "300ms"]
+    with Mirror(tmp_path, *args) as m:
         wait_until(lambda: m.process.poll() is not None, "the end by itself")
     assert m.target["offered"] == 0
 
@@ -309,7 +333,8 @@ def test_usr1_tells_the_account_so_far(raw_server, tmp_path):
 
 
 def test_rights_are_given_up(raw_server, target, tmp_path):
-    with Mirror(tmp_path, "--port", raw_server.port, "--to", target.url, "--user", "nobody") as mirror:
+    args = ["--port", raw_server.port, "--to", target.url, "--user", "nobody"]
+    with Mirror(tmp_path, *args) as mirror:
         status = pathlib.Path(f"/proc/{mirror.process.pid}/status").read_text()
         assert re.search(r"^CapEff:\s+0+$", status, re.M)
         assert not re.search(r"^Uid:.*\s0\s", status, re.M)

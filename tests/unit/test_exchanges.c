@@ -435,9 +435,101 @@ static void test_memory_ceiling(void **state)
 	wire_close(&w, 1000);
 }
 
+/* What the hook was told, in order: the number of the exchange, its target, its body. */
+struct asked {
+	unsigned n;
+	char text[256];
+};
+
+static void on_asked(void *arg, struct exchange *ex)
+{
+	struct asked *a = arg;
+	size_t at = strlen(a->text);
+	struct span target = message_target(ex->request);
+
+	assert_null(ex->response);
+	ex->id = ++a->n;
+	snprintf(a->text + at, sizeof(a->text) - at, "%u %.*s %.*s%s; ", a->n, (int)target.len,
+		 (const char *)target.p, (int)ex->request->body.len,
+		 (const char *)ex->request->body.data,
+		 ex->request->flags & (MESSAGE_GAP | MESSAGE_CAPPED) ? " (not whole)" : "");
+}
+
+/* An engine that tells, and a connection. */
+static void open_asking(struct wire *w, struct chain *early, struct asked *asked)
+{
+	struct engine_options o = {
+		.body_max = 8,
+		.memory = 1u << 24,
+		.early = early,
+		.counters = &w->counters,
+		.asked = on_asked,
+		.asked_arg = asked,
+	};
+
+	wire_begin(w, early, 8);
+	engine_free(w->engine);
+	w->engine = engine_new(&o);
+	assert_non_null(w->engine);
+	wire_connect(w, 40000);
+}
+
+static void test_asked_before_the_answer(void **state)
+{
+	struct asked asked = {0};
+	struct wire w;
+
+	(void)state;
+	open_asking(&w, NULL, &asked);
+	wire_text(&w, 0, GET);
+	assert_string_equal(asked.text, "1 /a ; ");
+	expect_none(&w);
+	/* Not before all of its body is there, and in order where several come at once. */
+	wire_text(&w, 0, "POST /p HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhel");
+	assert_int_equal(asked.n, 1);
+	wire_text(&w, 0, "lo" GET);
+	assert_string_equal(asked.text, "1 /a ; 2 /p hello; 3 /a ; ");
+	wire_text(&w, 1, OK3 OK3);
+	expect(&w, "/a", 200, "abc", EXCHANGE_COMPLETE);
+	expect(&w, "/p", 200, "abc", EXCHANGE_COMPLETE);
+	wire_finish(&w);
+	expect(&w, "/a", 0, "", EXCHANGE_NO_RESPONSE); /* a poll whose answer never came */
+	assert_int_equal(asked.n, 3);
+	wire_close(&w, 3);
+}
+
+static void test_asked_once_and_only_when_wanted(void **state)
+{
+	struct chain early = {0};
+	struct asked asked = {0};
+	struct filter *f = filter_new();
+	struct err err;
+	struct exchange *ex;
+	struct wire w;
+
+	(void)state;
+	assert_int_equal(filter_route(f, "/a*", &err), SC_OK);
+	assert_int_equal(chain_add(&early, stage_filter_new(f)), SC_OK);
+	open_asking(&w, &early, &asked);
+	wire_text(&w, 0, POST);                 /* no route takes it */
+	wire_text(&w, 1, OK3 "HTTP/1.1 413 Early\r\nContent-Length: 0\r\n\r\n");
+	wire_text(&w, 0, "POST /ab HTTP/1.1\r\nHost: h\r\nContent-Length: 20\r\n\r\n0123456789");
+	wire_text(&w, 0, "0123456789");         /* over the cap of 8 bytes */
+	wire_text(&w, 0, "PUT /ac HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nend");
+	assert_string_equal(asked.text, "1 /ab 01234567 (not whole); ");
+	wire_finish(&w);                        /* the last was never whole */
+	assert_true(asked.n <= 2);
+	while ((ex = engine_pop(w.engine)))
+		exchange_free(ex);
+	wire_close(&w, 2);
+	chain_done(&early);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_asked_before_the_answer),
+		cmocka_unit_test(test_asked_once_and_only_when_wanted),
 		cmocka_unit_test(test_rows_at_every_size), cmocka_unit_test(test_every_split),
 		cmocka_unit_test(test_pipeline),           cmocka_unit_test(test_early_response),
 		cmocka_unit_test(test_lost_response),      cmocka_unit_test(test_lost_request),

@@ -45,9 +45,6 @@ int capture_open(const struct capture_options *o, struct counters *counters, str
 /* The filter that is in use, for a person; "" when there is none. */
 const char *capture_filter(const struct source *s);
 
-/* An interface that is down, and is waited for until it is up again; NULL: none is. */
-const char *capture_down(const struct source *s);
-
 /* What a person should know about how a file ended, or NULL. */
 const char *capture_note(const struct source *s);
 
