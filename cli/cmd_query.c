@@ -1,22 +1,58 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* shadow-ctl query: SQL, or a question by its name, on a store. Reads only. */
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli.h"
 #include "store/store.h"
 #include "table.h"
 
-struct query_options {
-	bool csv, json;
+/* Who is one client, of --by. */
+struct key {
+	const char *kind; /* NULL: not said */
+	const char *name;
 };
 
+struct query_options {
+	bool csv, json, jsonl, sql;
+	struct key by;
+};
+
+static int opt_key(void *to, const char *value, struct err *err)
+{
+	static const char *const kinds[] = {"cookie", "header"};
+	struct key *key = to;
+
+	if (strcmp(value, "client") == 0) {
+		*key = (struct key){"client", ""};
+		return SC_OK;
+	}
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		size_t n = strlen(kinds[i]);
+
+		if (strncmp(value, kinds[i], n) == 0 && value[n] == ':' && value[n + 1]) {
+			*key = (struct key){kinds[i], value + n + 1};
+			return SC_OK;
+		}
+	}
+	return err_set(err, SC_EINVAL, "'%s': expected client, cookie:NAME or header:NAME", value);
+}
+
 static const struct opt query_rows[] = {
+	{"Question", 0, "by", "KEY",
+	 "of sessions and funnel, what tells clients apart: client (their address, the default),"
+	 " cookie:NAME or header:NAME", opt_key, offsetof(struct query_options, by)},
+	{NULL, 0, "sql", NULL, "print the SQL of a named query, for any SQLite, and run nothing",
+	 opt_flag, offsetof(struct query_options, sql)},
 	{"Output", 0, "csv", NULL, "comma-separated values (RFC 4180) instead of a table", opt_flag,
 	 offsetof(struct query_options, csv)},
 	{NULL, 0, "json", NULL, "a JSON array of objects, BLOBs in base64", opt_flag,
 	 offsetof(struct query_options, json)},
+	{NULL, 0, "jsonl", NULL, "such an object on each line", opt_flag,
+	 offsetof(struct query_options, jsonl)},
 	{0},
 };
 
@@ -83,40 +119,94 @@ static int find_sql(const char *text, const char **ret, struct err *err)
 	return SC_OK;
 }
 
-static int run_sql(struct store *st, const char *text, enum table_format format, struct err *err)
+static int print_sql(struct store *st, const char *sql, const struct store_parameter *parameters,
+		     struct err *err)
+{
+	char *expanded = NULL;
+	int rc = store_expand(st, sql, parameters, &expanded, err);
+
+	if (!rc)
+		rc = printf("%s;\n", expanded) < 0 || fflush(stdout) ? SC_EIO : SC_OK;
+	free(expanded);
+	return rc;
+}
+
+static int print_rows(struct store *st, const char *sql, const struct store_parameter *parameters,
+		      enum table_format format, struct err *err)
 {
 	struct printing p = {.format = format};
 	struct row_reader reader = {print_columns, print_row, &p};
+	int rc = store_select_with(st, sql, parameters, &reader, err);
+
+	/* Stopped half-way, what is printed is whole rows, and JSON that is closed. */
+	if (p.table && (rc == SC_OK || rc == SC_ECLOSED)) {
+		int end = table_finish(p.table);
+
+		rc = rc ? rc : end;
+	}
+	table_free(p.table);
+	return rc;
+}
+
+static int run_sql(struct store *st, const struct query_options *o, const char *text,
+		   enum table_format format, struct err *err)
+{
+	struct store_parameter parameters[] = {
+		{":kind", o->by.kind ? o->by.kind : "client"},
+		{":name", o->by.name ? o->by.name : ""},
+		{NULL, NULL},
+	};
 	const char *sql = NULL;
 	int rc = find_sql(text, &sql, err);
 
-	if (!rc)
-		rc = store_select(st, sql, &reader, err);
-	if (!rc)
-		rc = table_finish(p.table);
-	table_free(p.table);
-	return rc;
+	if (rc)
+		return rc;
+	if (o->by.kind && !store_query_keyed(text))
+		return err_set(err, SC_EINVAL,
+			       "--by: only for the queries named sessions and funnel");
+	if (o->sql)
+		return print_sql(st, sql, sql == text ? NULL : parameters, err);
+	return print_rows(st, sql, sql == text ? NULL : parameters, format, err);
+}
+
+static int check_options(const struct query_options *o, const struct operands *operands,
+			 enum table_format *ret_format, struct err *err)
+{
+	if (o->csv + o->json + o->jsonl + o->sql > 1)
+		return err_set(err, SC_EINVAL, "--csv, --json, --jsonl and --sql: one of them");
+	if (operands->n == 1 && (o->sql || o->by.kind))
+		return err_set(err, SC_EINVAL, "%s: expected the name of a query",
+			       o->sql ? "--sql" : "--by");
+	*ret_format = o->csv ? TABLE_CSV : o->json ? TABLE_JSON : o->jsonl ? TABLE_JSONL
+									  : TABLE_TEXT;
+	return SC_OK;
+}
+
+/* ^C ends the statement; a reader that went away ends the program, as it does everywhere. */
+static void watch(struct store *st)
+{
+	stop_install();
+	(void)signal(SIGPIPE, SIG_DFL);
+	store_stop_when(st, stop_wanted);
 }
 
 static int query_run(void *options, const struct operands *operands)
 {
 	const struct query_options *o = options;
-	enum table_format format = o->csv ? TABLE_CSV : o->json ? TABLE_JSON : TABLE_TEXT;
+	enum table_format format = TABLE_TEXT;
 	struct err err = {""};
 	struct store *st = NULL;
-	int rc;
+	int rc = check_options(o, operands, &format, &err);
 
-	if (o->csv && o->json) {
-		rc = err_set(&err, SC_EINVAL, "--csv and --json: one of them");
-		return fail(rc, &err);
-	}
-	rc = store_open(operands->items[0], STORE_READ, &st, &err);
+	if (!rc)
+		rc = store_open(operands->items[0], STORE_READ, &st, &err);
 	if (rc)
 		return fail(rc, &err);
+	watch(st);
 	if (operands->n == 1)
 		rc = list_names(format);
 	else
-		rc = run_sql(st, operands->items[1], format, &err);
+		rc = run_sql(st, o, operands->items[1], format, &err);
 	store_close(st);
 	if (rc == SC_OK)
 		return EXIT_DONE;
@@ -130,12 +220,13 @@ static int query_run(void *options, const struct operands *operands)
 
 static const char query_examples[] =
 	"  shadow-ctl query shadow.db slowest\n"
+	"  shadow-ctl query shadow.db sessions --by cookie:sid --csv\n"
 	"  shadow-ctl query shadow.db --csv \"SELECT time, path, status FROM request WHERE"
 	" status >= 500\"\n";
 
 const struct command command_query = {
 	.name = "query",
-	.usage = "STORE [SQL | NAME] [--csv | --json]",
+	.usage = "STORE [SQL | NAME] [--csv | --json | --jsonl]",
 	.summary = "Ask a store in SQL, or a question by its name; without either, list the names.",
 	.tables = query_tables,
 	.examples = query_examples,

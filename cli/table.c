@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Rows as a text table, CSV or JSON. What is in the cells is a stranger's: a text table shows
+/* Rows as a text table, CSV, JSON or JSON Lines. What is in the cells is a stranger's: a text table shows
  * control characters escaped and never lets them reach the terminal.
  *
  * A text table holds its rows until the widths are known, up to LIMIT_TABLE_BYTES; what comes after is
@@ -296,13 +296,22 @@ static int add_json_value(struct buf *out, enum cell_kind kind, struct span text
 	return buf_add_span(out, text);
 }
 
+static const char *json_before(const struct table *t)
+{
+	if (t->at)
+		return ", ";
+	if (t->format == TABLE_JSONL)
+		return "{";
+	return t->begun ? ",\n{" : "[\n{";
+}
+
 static int json_cell(struct table *t, enum cell_kind kind, struct span text)
 {
 	struct buf *line = &t->scratch;
 	int rc;
 
 	buf_clear(line);
-	rc = buf_add_str(line, t->at ? ", " : t->begun ? ",\n{" : "[\n{");
+	rc = buf_add_str(line, json_before(t));
 	if (!rc)
 		rc = json_add_string(line, span_str(t->columns[t->at].name));
 	if (!rc)
@@ -310,7 +319,7 @@ static int json_cell(struct table *t, enum cell_kind kind, struct span text)
 	if (!rc)
 		rc = add_json_value(line, kind, text);
 	if (!rc && t->at == t->n - 1)
-		rc = buf_add_str(line, "}");
+		rc = buf_add_str(line, t->format == TABLE_JSONL ? "}\n" : "}");
 	if (rc)
 		return rc;
 	t->begun = true;
@@ -378,6 +387,12 @@ static int json_end(struct table *t)
 	return SC_OK;
 }
 
+static int jsonl_end(struct table *t)
+{
+	(void)t;
+	return SC_OK;
+}
+
 static const struct {
 	int (*cell)(struct table *t, enum cell_kind kind, struct span text);
 	int (*end)(struct table *t);
@@ -385,6 +400,7 @@ static const struct {
 	[TABLE_TEXT] = {hold_cell, text_end},
 	[TABLE_CSV] = {csv_cell, csv_end},
 	[TABLE_JSON] = {json_cell, json_end},
+	[TABLE_JSONL] = {json_cell, jsonl_end},
 };
 
 /* A name as it is shown: in a text table names are a stranger's, too. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A result as a table for people (aligned, fitted to the terminal), CSV (RFC 4180) or JSON. */
+/* A result as a table for people (aligned, fitted to the terminal), CSV (RFC 4180), JSON, or JSON
+ * with an object a line. */
 #ifndef CLI_TABLE_H
 #define CLI_TABLE_H
 
@@ -9,12 +10,12 @@
 #include "core/err.h"
 #include "core/span.h"
 
-enum table_format { TABLE_TEXT, TABLE_CSV, TABLE_JSON };
+enum table_format { TABLE_TEXT, TABLE_CSV, TABLE_JSON, TABLE_JSONL };
 enum cell_kind { CELL_NULL, CELL_INTEGER, CELL_REAL, CELL_TEXT, CELL_BLOB };
 
 struct table;
 
-/* Columns' names are copied. Text tables are held until the end, CSV and JSON stream. NULL: no
+/* Columns' names are copied. Text tables are held until the end, the others stream. NULL: no
  * memory. */
 struct table *table_new(FILE *out, enum table_format format, int columns, const char *const *names);
 /* Cells of a row in order; `text` is the value's text form, for BLOBs its bytes; copied. */

@@ -18,6 +18,8 @@ int db_fail(struct store *st, struct err *err)
 
 	if (code == SQLITE_NOMEM)
 		return err_set(err, SC_ENOMEM, "%s: no memory", st->path);
+	if (code == SQLITE_INTERRUPT)
+		return err_set(err, SC_ECLOSED, "%s: stopped", st->path);
 	if (code == SQLITE_BUSY)
 		return err_set(err, SC_EIO, "%s: another program holds it locked", st->path);
 	if (sys && (code == SQLITE_IOERR || code == SQLITE_CANTOPEN || code == SQLITE_FULL))

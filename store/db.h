@@ -23,6 +23,7 @@ struct store {
 	unsigned rows;    /* written in it */
 	uint64_t kept;    /* rows of all transactions that were committed */
 	int64_t began_us; /* the first tick that saw it; 0: none has */
+	bool (*stop)(void); /* NULL: nothing ends what takes long */
 };
 
 /* SQLite's last error as a line that names the file: SC_ENOMEM, otherwise SC_EIO. */

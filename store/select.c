@@ -2,6 +2,7 @@
 /* Runs a person's own SQL. It may read whatever is in the file and nothing else: no writing, no
  * other files, no settings, one statement. */
 #include <stdlib.h>
+#include <string.h>
 #include <strings.h>
 
 #include "core/limits.h"
@@ -59,6 +60,8 @@ static int sql_fail(struct store *st, struct err *err)
 {
 	int code = sqlite3_errcode(st->db) & 0xff;
 
+	if (code == SQLITE_INTERRUPT)
+		return err_set(err, SC_ECLOSED, "SQL: stopped before its end");
 	if (code == SQLITE_AUTH || code == SQLITE_READONLY)
 		return err_set(err, SC_EINVAL, "SQL: only reading is allowed: one SELECT of this"
 			       " store");
@@ -117,6 +120,18 @@ static int prepare(struct store *st, const char *sql, sqlite3_stmt **ret, struct
 	return SC_OK;
 }
 
+static int bind(struct store *st, sqlite3_stmt *stmt, const struct store_parameter *parameters,
+		struct err *err)
+{
+	for (const struct store_parameter *p = parameters; p && p->name; p++) {
+		int at = sqlite3_bind_parameter_index(stmt, p->name);
+
+		if (at && sqlite3_bind_text(stmt, at, p->value, -1, SQLITE_TRANSIENT))
+			return db_fail(st, err);
+	}
+	return SC_OK;
+}
+
 static void read_value(sqlite3_stmt *stmt, int i, struct value *v)
 {
 	static const enum value_kind kinds[] = {
@@ -170,22 +185,87 @@ static int run(struct store *st, sqlite3_stmt *stmt, const struct row_reader *re
 	return rc;
 }
 
-int store_select(struct store *st, const char *sql, const struct row_reader *reader,
-		 struct err *err)
+/* The authorizer stays on while a statement runs: SQLite prepares it again when the schema changes
+ * under it. */
+static int guard(struct store *st, struct err *err)
 {
-	sqlite3_stmt *stmt = NULL;
 	int rc = db_exec(st, "PRAGMA query_only = ON", err);
 
-	if (rc)
-		return rc;
-	/* Stays on while it runs: SQLite prepares again when the schema changes under it. */
-	(void)sqlite3_set_authorizer(st->db, authorize, NULL);
-	rc = prepare(st, sql, &stmt, err);
 	if (!rc)
-		rc = run(st, stmt, reader, err);
-	sqlite3_finalize(stmt);
+		(void)sqlite3_set_authorizer(st->db, authorize, NULL);
+	return rc;
+}
+
+static void unguard(struct store *st)
+{
 	(void)sqlite3_set_authorizer(st->db, NULL, NULL);
 	if (st->mode != STORE_READ)
 		(void)sqlite3_exec(st->db, "PRAGMA query_only = OFF", NULL, NULL, NULL);
+}
+
+int store_select_with(struct store *st, const char *sql, const struct store_parameter *parameters,
+		      const struct row_reader *reader, struct err *err)
+{
+	sqlite3_stmt *stmt = NULL;
+	int rc = guard(st, err);
+
+	if (rc)
+		return rc;
+	rc = prepare(st, sql, &stmt, err);
+	if (!rc)
+		rc = bind(st, stmt, parameters, err);
+	if (!rc)
+		rc = run(st, stmt, reader, err);
+	sqlite3_finalize(stmt);
+	unguard(st);
 	return rc;
+}
+
+int store_select(struct store *st, const char *sql, const struct row_reader *reader,
+		 struct err *err)
+{
+	return store_select_with(st, sql, NULL, reader, err);
+}
+
+int store_expand(struct store *st, const char *sql, const struct store_parameter *parameters,
+		 char **ret, struct err *err)
+{
+	sqlite3_stmt *stmt = NULL;
+	char *expanded = NULL;
+	char *copy = NULL;
+	int rc = guard(st, err);
+
+	if (rc)
+		return rc;
+	rc = prepare(st, sql, &stmt, err);
+	if (!rc)
+		rc = bind(st, stmt, parameters, err);
+	if (!rc) {
+		expanded = sqlite3_expanded_sql(stmt);
+		copy = expanded ? strdup(expanded) : NULL;
+		if (copy)
+			*ret = copy; /* moved */
+		else
+			rc = err_set(err, SC_ENOMEM, "%s: no memory", st->path);
+	}
+	sqlite3_free(expanded);
+	sqlite3_finalize(stmt);
+	unguard(st);
+	return rc;
+}
+
+/* SQLite asks after so many steps of one statement: a fraction of a millisecond. */
+#define STOP_STEPS 10000
+
+static int asked_to_stop(void *arg)
+{
+	const struct store *st = arg;
+
+	return st->stop();
+}
+
+void store_stop_when(struct store *st, bool (*stop)(void))
+{
+	st->stop = stop;
+	sqlite3_progress_handler(st->db, stop ? STOP_STEPS : 0, stop ? asked_to_stop : NULL, st);
 }

@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """query and info: what they print is what the file holds, as somebody else's SQLite reads it."""
 
+import contextlib
 import csv
 import io
 import json
+import pathlib
 import re
+import signal
+import sqlite3
 import subprocess
 
 import pytest
-from harness import one, request, run, select
+from harness import Running, one, request, run, select, wait_until
 from pcapfile import Conversation, PcapFile
 from servers.raw import RawServer
 
@@ -30,6 +34,7 @@ def store(tmp_path_factory):
     ):
         body = '{"text": "naïve, \\"quoted\\"\nline"}'.encode()
         length = [b"Content-Length: %d" % (len(body) if method == "POST" else 0)]
+        length.append(b"Cookie: theme=dark; sid=s%d" % (i % 2))
         talk.request(10**6 * i, request(method, path, length, body if method == "POST" else b""))
         answer = b"HTTP/1.1 %d X\r\nContent-Length: 3\r\nX-A: b\r\n\r\n\xff\x00z" % status
         talk.response(10**6 * i + (900_000 if path == "/slow" else 1000 * (i + 1)), answer)
@@ -42,7 +47,11 @@ def store(tmp_path_factory):
 
 TABLES = ["capture", "body", "exchange", "replay", "result", "difference"]
 VIEWS = ["request", "header", "route_summary", "replay_summary", "difference_summary"]
-NAMES = ["routes", "status", "slowest"]
+NAMES = [
+    *("routes", "status", "slowest", "errors", "clients"),
+    *("sessions", "funnel", "hours", "sizes"),
+]
+EMPTY = ["duplicates"]
 
 SQL = [
     "select 1",
@@ -170,3 +179,90 @@ def test_info_as_json(store):
     text = json.dumps(got)
     ledger = json.loads(one(store, "select ledger from capture"))
     assert json.dumps(ledger) in text
+
+
+@pytest.mark.parametrize("name", NAMES + EMPTY)
+@pytest.mark.parametrize("by", ["", "client", "cookie:sid", "header:Host"])
+def test_sql_of_named_queries(name, by, store):
+    """What --sql prints gives the same rows in stock SQLite."""
+    if by and name not in ("sessions", "funnel"):
+        assert "--by" in run("query", store, name, "--by", by, status=2).err
+        return
+    key = ["--by", by] if by else []
+    sql = run("query", store, name, *key, "--sql").out
+    stock = ["sqlite3", "-readonly", "-json", store]
+    theirs = subprocess.run(stock, input=sql, capture_output=True, text=True, check=True).stdout
+    ours = json.loads(run("query", store, name, *key, "--json").out)
+    assert ours == json.loads(theirs or "[]")
+    assert bool(ours) == (name in NAMES)
+
+
+def test_sessions_by_cookie(store):
+    got = json.loads(run("query", store, "sessions", "--by", "cookie:sid", "--json").out)
+    assert [(r["key"], r["requests"]) for r in got] == [("s0", 3), ("s1", 2)]
+    assert json.loads(run("query", store, "sessions", "--by", "cookie:id", "--json").out) == []
+
+
+def test_funnel(store):
+    got = json.loads(run("query", store, "funnel", "--by", "cookie:sid", "--json").out)
+    steps = {(r["route"], r["next"]): r["times"] for r in got}
+    assert steps[("/a", "/caf%C3%A9")] == 1 and steps[("/slow", None)] == 1
+
+
+def test_hostile_key_is_only_a_name(store):
+    key = "cookie:x') OR 1=1 --"
+    assert json.loads(run("query", store, "sessions", "--by", key, "--json").out) == []
+
+
+@pytest.mark.parametrize(
+    "args, word",
+    [
+        (["sessions", "--by", "cookie"], "cookie"),
+        (["sessions", "--by", "cookie:"], "cookie:"),
+        (["sessions", "--by", "path"], "path"),
+        (["select 1", "--by", "client"], "--by"),
+        (["--sql"], "--sql"),
+        (["--by", "client"], "--by"),
+        (["routes", "--json", "--jsonl"], "--jsonl"),
+        (["routes", "--json", "--sql"], "--sql"),
+    ],
+)
+def test_wrong_options(args, word, store):
+    done = run("query", store, *args, status=2)
+    assert len(done.err_lines) == 1 and word in done.err and done.out == ""
+
+
+@pytest.mark.parametrize("sql", SQL)
+def test_jsonl_is_json_by_lines(sql, store):
+    lines = run("query", store, sql, "--jsonl").lines
+    whole = json.loads(run("query", store, sql, "--json").out)
+    assert [json.loads(line) for line in lines] == whole
+
+
+ENDLESS = "with recursive n(i) as (select 1 union all select i + 1 from n) select count(*) from n"
+
+
+def test_interrupt(store, tmp_path):
+    """A statement without an end has one when it is told so."""
+    query = Running(tmp_path, "query", store, ENDLESS)
+    try:
+        # It has asked for the signal, and so is about to run.
+        def listens():
+            status = pathlib.Path(f"/proc/{query.process.pid}/status").read_text()
+            return int(re.search(r"SigCgt:\s*(\w+)", status).group(1), 16) & 1 << signal.SIGINT - 1
+
+        wait_until(listens, "a handler of SIGINT")
+        query.signal(signal.SIGINT)
+        assert "stopped" in query.end(status=1)
+    finally:
+        query.kill()
+
+
+def test_missing_view_is_named(store, tmp_path):
+    """Somebody dropped a view: the line says which."""
+    copy = tmp_path / "copy.db"
+    copy.write_bytes(store.read_bytes())
+    with contextlib.closing(sqlite3.connect(copy)) as db, db:
+        db.execute("drop view route_summary")
+    done = run("query", copy, "routes", status=2)
+    assert len(done.err_lines) == 1 and "route_summary" in done.err

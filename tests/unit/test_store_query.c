@@ -8,6 +8,8 @@
 /* cmocka wants the four above first. */
 #include <cmocka.h>
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "store_fixture.h"
@@ -84,7 +86,7 @@ static void test_named_queries(void **state)
 	for (int filled = 0; filled < 2; filled++) {
 		struct store *st;
 
-		if (filled)
+		for (int times = 0; filled && times < 2; times++) /* so that some are equal */
 			fill(p->path);
 		st = open_store(p->path, STORE_READ);
 		for (const struct store_query *q = store_queries; q->name; q++) {
@@ -206,6 +208,123 @@ static void test_select_values(void **state)
 	store_close(st);
 }
 
+/* Three people, told apart by a cookie in one header or two, by a header, or not at all. */
+static void fill_people(const char *path)
+{
+	static const struct {
+		int64_t minutes;
+		const char *request;
+	} visits[] = {
+		{0, "GET /a HTTP/1.1\r\nHost: h\r\nCookie: x=1; sid=ann\r\n\r\n"},
+		{1, "GET /b HTTP/1.1\r\nHost: h\r\ncookie: sid=ann;y=2\r\nX-User: A\r\n\r\n"},
+		{2, "GET /a HTTP/1.1\r\nHost: h\r\nCookie: notsid=eve\r\nCookie: sid=bob\r\n\r\n"},
+		{3, "GET /c HTTP/1.1\r\nHost: h\r\nx-user: A\r\nX-User: B\r\n\r\n"},
+		{40, "GET /b HTTP/1.1\r\nHost: h\r\nCookie: sid=ann\r\n\r\n"},
+		{41, "GET /b HTTP/1.1\r\nHost: h\r\nCookie: sid=\r\n\r\n"},
+	};
+	struct store *st = open_store(path, STORE_CREATE);
+	int64_t id;
+	struct sink *sink = begin_capture(st, &id);
+
+	for (size_t i = 0; i < sizeof(visits) / sizeof(visits[0]); i++)
+		put(sink, make_exchange(T0 + visits[i].minutes * 60000000, visits[i].request,
+					"HTTP/1.1 200 OK\r\n\r\n"));
+	finish(sink);
+	store_close(st);
+}
+
+static const struct {
+	const char *query, *kind, *name, *columns, *rows;
+} keyed_rows[] = {
+	{"sessions", "client", "", "key, session, started, seconds, requests, paths",
+	 "10.1.2.3|1|2026-09-21T14:13:20.123Z|180.0|4|3\n"
+	 "10.1.2.3|2|2026-09-21T14:53:20.123Z|60.0|2|1\n"},
+	{"sessions", "cookie", "sid", "key, session, seconds, requests, paths",
+	 "ann|1|60.0|2|2\n|1|0.0|1|1\nann|2|0.0|1|1\nbob|1|0.0|1|1\n"},
+	{"sessions", "header", "X-USER", "key, session, requests", "A|1|2\n"},
+	{"sessions", "cookie", "' || (SELECT 1) || '", "count(*)", "0\n"},
+	{"funnel", "cookie", "sid", "route, next, times, percent, mean_seconds",
+	 "/b|~|3|100.0|~\n/a|~|1|50.0|~\n/a|/b|1|50.0|60.0\n"},
+	{"funnel", NULL, NULL, "route, next, times, percent",
+	 "/a|/b|1|50.0\n/a|/c|1|50.0\n/b|~|1|33.33\n/b|/a|1|33.33\n/b|/b|1|33.33\n"
+	 "/c|~|1|100.0\n"},
+};
+
+/* Asked with parameters, and as the literal SQL that is given out, both are the same. */
+static void test_keyed_queries(void **state)
+{
+	struct place *p = *state;
+	struct store *st;
+
+	fill_people(p->path);
+	st = open_store(p->path, STORE_READ);
+	for (size_t i = 0; i < sizeof(keyed_rows) / sizeof(keyed_rows[0]); i++) {
+		const struct store_parameter parameters[] = {{":kind", keyed_rows[i].kind},
+							     {":name", keyed_rows[i].name},
+							     {NULL, NULL}};
+		struct err err = {""};
+		char *sql = NULL;
+		char whole[4096];
+
+		assert_true(store_query_keyed(keyed_rows[i].query));
+		if (store_expand(st, store_query_sql(keyed_rows[i].query), parameters, &sql, &err))
+			fail_msg("%s", err.text);
+		assert_null(strstr(sql, ":kind"));
+		(void)snprintf(whole, sizeof(whole), "SELECT %s FROM (%s)", keyed_rows[i].columns,
+			       sql);
+		assert_rows_of(st, whole, keyed_rows[i].rows);
+		free(sql);
+	}
+	store_close(st);
+	assert_false(store_query_keyed("routes"));
+}
+
+static void test_parameters(void **state)
+{
+	struct place *p = *state;
+	const struct store_parameter parameters[] = {{":a", "it's"}, {":none", "x"}, {NULL, NULL}};
+	int rows = 0;
+	struct row_reader reader = {no_columns, count_row, &rows};
+	struct err err = {""};
+	struct store *st;
+	char *sql = NULL;
+
+	fill(p->path);
+	st = open_store(p->path, STORE_READ);
+	assert_int_equal(store_select_with(st, "SELECT 1 WHERE :a = 'it''s' AND :b IS NULL",
+					   parameters, &reader, &err), SC_OK);
+	assert_int_equal(rows, 1);
+	assert_int_equal(store_expand(st, "SELECT :a", parameters, &sql, &err), SC_OK);
+	assert_string_equal(sql, "SELECT 'it''s'");
+	free(sql);
+	assert_int_equal(store_expand(st, "DELETE FROM body", parameters, &sql, &err), SC_EINVAL);
+	store_close(st);
+}
+
+static bool stop_now(void)
+{
+	return true;
+}
+
+static void test_select_stopped(void **state)
+{
+	struct place *p = *state;
+	int rows = 0;
+	struct row_reader reader = {no_columns, count_row, &rows};
+	struct err err = {""};
+	struct store *st;
+
+	fill(p->path);
+	st = open_store(p->path, STORE_READ);
+	store_stop_when(st, stop_now);
+	assert_int_equal(store_select(st, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1"
+				      " FROM n) SELECT i FROM n WHERE i < 0", &reader, &err),
+			 SC_ECLOSED);
+	store_stop_when(st, NULL);
+	assert_rows_of(st, "SELECT count(*) FROM exchange", "3\n");
+	store_close(st);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -214,6 +333,9 @@ int main(void)
 		PLACED(test_named_queries),
 		PLACED(test_select_only_reads),
 		PLACED(test_select_values),
+		PLACED(test_keyed_queries),
+		PLACED(test_parameters),
+		PLACED(test_select_stopped),
 	};
 
 	return cmocka_run_group_tests_name("store_query", tests, NULL, NULL);

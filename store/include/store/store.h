@@ -4,6 +4,7 @@
 #ifndef STORE_STORE_H
 #define STORE_STORE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "core/err.h"
@@ -88,15 +89,18 @@ int store_replay_look(struct store *st, int64_t id, char **ret_target, char **re
 int store_replay_end(struct store *st, int64_t id, int64_t ended_us, const char *summary,
 		     struct err *err);
 
-/* Named queries, for `query NAME`. The table ends with a NULL name. */
+/* Named queries, for `query NAME`: plain SQL, a few lines of it. The table ends with a NULL name. */
 struct store_query {
 	const char *name;
 	const char *help; /* one line */
 	const char *sql;
+	bool keyed; /* told apart by :kind ('client', 'header', 'cookie') and its :name */
 };
 extern const struct store_query store_queries[];
 /* The SQL behind a name, or NULL. */
 const char *store_query_sql(const char *name);
+/* Whether it asks who sent a request. */
+bool store_query_keyed(const char *name);
 
 /* Runs one read-only statement. `columns` is called once with the names, then `row` for each row;
  * a non-zero return ends the run and is returned. SC_EINVAL: SQL is wrong, more than one statement,
@@ -113,5 +117,21 @@ struct row_reader {
 };
 int store_select(struct store *st, const char *sql, const struct row_reader *reader,
 		 struct err *err);
+
+/* A text for a parameter of the SQL, ":name"; NULL stands for NULL, as do parameters that are not
+ * given. One that the SQL does not have is no error. The list ends with a NULL name. */
+struct store_parameter {
+	const char *name, *value;
+};
+/* store_select() with parameters; `parameters` may be NULL. */
+int store_select_with(struct store *st, const char *sql, const struct store_parameter *parameters,
+		      const struct row_reader *reader, struct err *err);
+/* The statement with its parameters as literals, for any other SQLite; free() it. */
+int store_expand(struct store *st, const char *sql, const struct store_parameter *parameters,
+		 char **ret, struct err *err);
+
+/* Long statements, and long work on a store, end with SC_ECLOSED when `stop` says so. It is asked
+ * often. */
+void store_stop_when(struct store *st, bool (*stop)(void));
 
 #endif
