@@ -18,6 +18,7 @@ enum exit_status {
 
 extern const struct command command_capture, command_replay, command_query, command_info,
 	command_explain, command_mirror;
+extern const struct command command_store, command_convert, command_export, command_import;
 
 /* "shadow-ctl: ..." and a newline on stderr. */
 void say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

@@ -9,8 +9,12 @@ static const struct command *const commands[] = {
 	&command_capture,
 	&command_replay,
 	&command_mirror,
+	&command_convert,
+	&command_export,
+	&command_import,
 	&command_query,
 	&command_info,
+	&command_store,
 	&command_explain,
 };
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
@@ -21,7 +25,8 @@ static void help(void)
 	       "Captures real HTTP traffic, keeps it as a dataset, and replays it at another target.\n\n"
 	       "Commands:\n");
 	for (size_t i = 0; i < N_COMMANDS; i++)
-		printf("  %-10s%s\n", commands[i]->name, commands[i]->summary);
+		printf("  %-10s%.*s\n", commands[i]->name,
+		       (int)strcspn(commands[i]->summary, "\n"), commands[i]->summary);
 	printf("\nOptions:\n  --help     this text; after a command, that command's options\n"
 	       "  --version  the version\n");
 }

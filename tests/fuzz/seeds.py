@@ -360,6 +360,58 @@ def compare_seeds():
             yield f"{name}-{flags}", struct.pack("!BH", flags, len(rule)) + rule + body
 
 
+MONKEYS = "\n🐵🙈🙉\n".encode()
+FLOW = b"9c4000500a010203"
+
+
+def gor_seeds():
+    asked = b"1 " + FLOW + b"00000001 1000000 5\n"
+    answered = b"2 " + FLOW + b"00000001 2000000 7\n"
+    get = asked + GET + MONKEYS
+    files = {
+        "get": get + answered + OK + MONKEYS,
+        "answer-first": answered + CHUNKED + MONKEYS + asked + PUT + MONKEYS,
+        "three-fields": b"1 " + b"a" * 40 + b" 1\n" + POST + MONKEYS,
+        "replayed": get + b"3 " + FLOW + b"00000001 9 9\n" + OK + MONKEYS,
+        "cut": get + answered + OK[:-2],
+        "head": asked + HEAD + MONKEYS + answered + OK[:-3] + MONKEYS,
+        "own-monkeys": asked + POST + MONKEYS + b"x" + MONKEYS,
+        "no-record": b"hello" + MONKEYS,
+        "gzip": gzip.compress(get, mtime=0),
+    }
+    for name, data in files.items():
+        yield name, b"\xff" + data
+        yield name + "-capped", b"\0" + data
+
+
+HAR_ENTRY = (b'{"startedDateTime":"2026-09-21T14:13:20.5+02:00","connection":"%d",'
+             b'"serverIPAddress":"[::1]","request":{"method":"POST","url":"https://h:8/p?q#f",'
+             b'"httpVersion":"h2","headers":[{"name":":authority","value":"h"},{"name":"a",'
+             b'"value":"b"}],"postData":{"mimeType":"text/plain","text":"body"}},'
+             b'"response":{"status":200,"statusText":"OK","headers":[{"name":"set-cookie",'
+             b'"value":"a=1\\nb=2"},{"name":"content-encoding","value":"%s"}],'
+             b'"content":{"size":3,"text":"YWJj","encoding":"base64"},"bodySize":9},'
+             b'"timings":{"blocked":1,"send":0.5,"wait":8,"receive":-1}%s}')
+HAR_OWN = (b',"_shadow":{"position":3,"client":"10.0.0.1","client_port":9,"request_size":4,'
+           b'"state":"gap","route":"/a*","sample":12.5,"path":"/x y","query":"",'
+           b'"request_chunks":"MA0K","response_trailers":[["T","v"]]}')
+JSONL = (b'{"ts_us":1,"method":"GET","scheme":"https","host":"h","path":"/a","query":"b",'
+         b'"version":"1.0","request_headers":[["A","b"]],"request_body_base64":"//4=",'
+         b'"status":200,"response_headers":[["Content-Encoding","gzip"]],"response_body":"x",'
+         b'"response_size":9,"state":"truncated","request_trailers":[["T","v"]],"more":1}')
+
+
+def har_seeds():
+    entries = [HAR_ENTRY % (i, coding, own) for i, (coding, own) in enumerate(
+        [(b"identity", b""), (b"gzip", HAR_OWN), (b"br, zstd", b""), (b"deflate", HAR_OWN)])]
+    yield "own", b'{"log":{"version":"1.2","entries":[' + b",\n".join(entries) + b"]}}"
+    yield "around", b'\xef\xbb\xbf{"a":[{"entries":[1]}],"log":{"x":"\\"]","entries":[]},"b":{}}'
+    yield "cut", b'{"log":{"entries":[' + entries[0] + b"," + entries[1][:-40]
+    yield "surrogate", b'{"log":{"entries":[' + entries[0].replace(b"YWJj", b"\\ud800") + b"]}}"
+    yield "lines", JSONL + b"\r\n\n" + JSONL.replace(b'"path"', b'"request_raw":"R0VUIC8NCg0K","x"')
+    yield "gzip", gzip.compress(JSONL * 2, mtime=0)
+
+
 def captures():
     for name, case in CASES.items():
         kind = name.split("/")[0]
@@ -397,6 +449,10 @@ def seeds():
         yield "redact", name, data
     for name, data in compare_seeds():
         yield "compare", name, data
+    for name, data in har_seeds():
+        yield "har", name, data
+    for name, data in gor_seeds():
+        yield "gor", name, data
     for name, cap in captures():
         if len(cap.frames) > 60:
             continue

@@ -109,4 +109,20 @@
 #define LIMIT_MIRROR_QUEUE (64u * MIB)       /* --queue, default: waiting for one target */
 #define LIMIT_TEE_WINDOW 65536u              /* requests whose pair and answers are put together */
 
+/* Dataset formats. */
+#define LIMIT_FORMAT_RECORD (64u * MIB)      /* one exchange as text: a line, an entry */
+#define LIMIT_FORMAT_DEPTH 512u              /* JSON objects and arrays around the exchanges */
+#define LIMIT_GOR_WINDOW 4096u               /* requests of a .gor file that wait for an answer */
+#define LIMIT_GOR_BYTES (64u * MIB)          /* of these */
+#define LIMIT_HURL_ENTRIES 10000u            /* of one suite: method, route and status */
+#define LIMIT_HURL_BYTES (256ull * MIB)      /* of their requests and assertions */
+#define LIMIT_HURL_ASSERTS 2000u             /* of one answer */
+#define LIMIT_HURL_JSON (1u * MIB)           /* a longer answer is asserted as a whole */
+#define LIMIT_TEMPLATE_NODES 65536u          /* path segments remembered to find routes */
+#define LIMIT_TEMPLATE_FANOUT 100u           /* more segments in one place are values */
+#define LIMIT_TEMPLATE_SEGMENT 256u          /* bytes; a longer one is a value */
+
+/* Keeping stores. */
+#define LIMIT_MERGE_STORES 64                /* merged at once, all open */
+
 #endif

@@ -22,11 +22,13 @@ struct format_notes {
 };
 /* Counts one; `what` is static, and the same text the same note. */
 void format_note(struct format_notes *notes, const char *what);
+void format_note_n(struct format_notes *notes, const char *what, uint64_t n);
 
 struct format_args {
 	const char *path; /* "-": standard input or output */
 	size_t body_max;  /* of a body that is read; longer ones are cut and marked */
 	struct format_notes *notes; /* borrowed, lives longer */
+	bool unique; /* hurl: one entry a method, route and status, not one a request */
 };
 
 struct format {

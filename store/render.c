@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Exchanges as text or bytes, one after the other. Holds one; an exchange that cannot be said is
+ * counted and leaves nothing in the file. */
+#include "render.h"
+
+#include <stdlib.h>
+
+#include "core/limits.h"
+#include "format_io.h"
+
+struct render_sink {
+	struct sink sink; /* first */
+	struct output *output;
+	struct format_notes *notes; /* borrowed */
+	render_exchange *render;
+	struct buf text; /* of one exchange */
+	uint64_t number;
+};
+
+static int render_put(struct sink *s, const struct exchange *ex, struct err *err)
+{
+	struct render_sink *r = (struct render_sink *)s;
+	int rc;
+
+	buf_clear(&r->text);
+	rc = r->render(ex, r->number++, r->notes, &r->text);
+	if (rc == SC_EFULL) {
+		format_note(r->notes, "exchanges over 64 MiB as text, left out");
+		return SC_OK;
+	}
+	if (rc)
+		return err_set(err, rc, "%s: no memory", output_name(r->output));
+	return output_add(r->output, buf_span(&r->text), err);
+}
+
+static int render_finish(struct sink *s, int64_t now_us, struct err *err)
+{
+	(void)now_us;
+	return output_finish(((struct render_sink *)s)->output, err);
+}
+
+static void render_free(struct sink *s)
+{
+	struct render_sink *r = (struct render_sink *)s;
+
+	output_free(r->output);
+	buf_done(&r->text);
+	free(r);
+}
+
+static const struct sink_ops render_ops = {
+	.put = render_put,
+	.finish = render_finish,
+	.free = render_free,
+};
+
+int render_sink_new(const struct format_args *args, const char *head, render_exchange *render,
+		    struct sink **ret, struct err *err)
+{
+	struct render_sink *r = calloc(1, sizeof(*r));
+	int rc;
+
+	if (!r)
+		return err_set(err, SC_ENOMEM, "%s: no memory", args->path);
+	r->sink.ops = &render_ops;
+	r->notes = args->notes;
+	r->render = render;
+	buf_init(&r->text, LIMIT_FORMAT_RECORD);
+	rc = output_open(args->path, &r->output, err);
+	if (!rc && head)
+		rc = output_str(r->output, head, err);
+	if (rc)
+		render_free(&r->sink);
+	else
+		*ret = &r->sink; /* moved */
+	return rc;
+}

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Routes out of paths: /users/1/orders/9f86d081884c7d65 is /users/{id}/orders/{id}. A segment is
+ * a value when it looks like one, or when the dataset has more than LIMIT_TEMPLATE_FANOUT different
+ * ones in its place. */
+#ifndef STORE_TEMPLATE_H
+#define STORE_TEMPLATE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/buf.h"
+
+struct templates;
+
+struct templates *templates_new(void); /* NULL: no memory */
+void templates_free(struct templates *t); /* NULL is fine */
+
+/* A path of the dataset, without its query. Past LIMIT_TEMPLATE_NODES nothing new is learned. */
+int template_learn(struct templates *t, struct span path); /* SC_ENOMEM */
+
+/* Rises when routes are no more what they were, at most LIMIT_TEMPLATE_NODES /
+ * LIMIT_TEMPLATE_FANOUT times. */
+uint32_t templates_changes(const struct templates *t);
+
+/* Appends the route of the path, after what was learned so far. SC_EFULL, SC_ENOMEM. */
+int template_of(const struct templates *t, struct span path, struct buf *out);
+
+/* Whether a segment looks like a value by itself: digits, a date, a UUID, long hex digits, a long
+ * mixture of letters and digits as ULIDs and Base64 are. */
+bool template_is_value(struct span segment);
+
+#endif
