@@ -88,7 +88,7 @@ def test_readme_is_true():
     """Every option that the README shows is one, and every command has its line."""
     text = (ROOT / "README.md").read_text()
     known = set()
-    for command in ("capture", "replay", "mirror", "explain", "query", "info"):
+    for command in ("capture", "replay", "mirror", "convert", "explain", "query", "info", "store"):
         assert f"`{command}" in text
         known |= set(re.findall(r"--[a-z][a-z-]+", run(command, "--help").out))
     shown = re.findall(r"shadow-ctl [^\n`]*", text)

@@ -9,7 +9,7 @@ import pytest
 from harness import binary, environment, request, run
 from pcapfile import simple
 
-COMMANDS = ["capture", "replay", "query", "info"]
+COMMANDS = ["capture", "replay", "mirror", "convert", "explain", "query", "info", "store"]
 
 
 @pytest.fixture
