@@ -26,6 +26,10 @@ void say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* Says err and turns a code into the exit status: SC_EINVAL is 2, all other errors 1. */
 int fail(int code, const struct err *err);
 
+/* Room for this many connections beside what else is open. SC_EINVAL with a line when the system does
+ * not allow it: otherwise it would look like a fault of the target. */
+int open_files_allow(uint64_t connections, struct err *err);
+
 /* us since 1970; the wall clock. */
 int64_t clock_us(void);
 

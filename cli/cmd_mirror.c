@@ -488,6 +488,8 @@ static int build(struct job *j, struct err *err)
 	if (!rc)
 		rc = add_targets(j, err);
 	if (!rc)
+		rc = open_files_allow((uint64_t)j->n_targets * a->max_in_flight, err);
+	if (!rc)
 		rc = build_chains(j, err);
 	return rc ? rc : describe(j, err);
 }

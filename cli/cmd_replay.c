@@ -141,6 +141,8 @@ static int build_runs(struct job *j, struct err *err)
 	for (unsigned i = 0; i < j->n_runs && !rc; i++)
 		rc = target_parse(j->runs[i].url, &j->runs[i].target, err);
 	if (!rc)
+		rc = open_files_allow((uint64_t)j->n_runs * replay_args_connections(a), err);
+	if (!rc)
 		rc = share_out(j, err);
 	if (!rc)
 		rc = check_resolve(j, err);

@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the commands share: talking, the clock, the signals. */
+#include <inttypes.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "cli.h"
+
+#define OTHER_FILES 64u /* stores, pipes, names being resolved */
 
 void say(const char *fmt, ...)
 {
@@ -30,6 +34,22 @@ int fail(int code, const struct err *err)
 {
 	say("%s", err->text);
 	return code == SC_EINVAL ? EXIT_USAGE : EXIT_FAILED;
+}
+
+int open_files_allow(uint64_t connections, struct err *err)
+{
+	uint64_t wanted = connections + OTHER_FILES;
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur >= wanted)
+		return SC_OK;
+	limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
+	(void)setrlimit(RLIMIT_NOFILE, &limit);
+	if (limit.rlim_cur >= wanted)
+		return SC_OK;
+	return err_set(err, SC_EINVAL, "%" PRIu64 " connections want %" PRIu64 " open files, and %" PRIu64
+		       " are allowed: fewer --connections (or --max-in-flight), or more with ulimit -n",
+		       connections, wanted, (uint64_t)limit.rlim_max);
 }
 
 int64_t clock_us(void)
