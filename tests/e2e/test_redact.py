@@ -204,6 +204,28 @@ def test_replay_and_rules(tmp_path):
     assert re.search(rb"Content-Length: (\d+)", head)[1] == b"%d" % len(sent)
 
 
+def test_answers_of_the_target(tmp_path):
+    """What v2 answers holds secrets of its own."""
+    store = tmp_path / "s.db"
+    run("capture", "-r", talk(tmp_path, (request("GET", "/"), answer(b"ok"))), "-o", store)
+    with RawServer() as server:
+        server.answer = json.dumps({"access_token": secret(1), "name": "bob"}).encode()
+        run("replay", store, "--to", server.url, "--redact", "secrets", "--save", "full")
+    assert_nowhere(store)
+    body = one(store, "SELECT data FROM body WHERE id = (SELECT body FROM result)")
+    assert json.loads(body) == {"access_token": "***", "name": "bob"}
+
+
+def test_explain_shows_none(tmp_path):
+    store = tmp_path / "s.db"
+    asked = request("GET", f"/p?token={secret(1)}", [b"Authorization: x" + secret(2).encode()])
+    run("capture", "-r", talk(tmp_path, (asked, answer(b"ok"))), "-o", store)
+    for option in ([], ["--json"]):
+        done = run("explain", "/p", store, "--redact", "secrets", *option)
+        assert PLANTED not in done.raw_out
+        assert b"token=***" in done.raw_out
+
+
 def test_options_are_kept(tmp_path):
     store = tmp_path / "s.db"
     pcap = talk(tmp_path, (request("GET", "/"), answer(b"ok")))

@@ -270,6 +270,28 @@ static void test_many_rules(void **state)
 	}
 }
 
+/* A stranger's path that a regex gives up on gets past no exclude, and into no route. */
+static void test_regex_gives_up(void **state)
+{
+	struct filter *exclude = filter_new(), *route = filter_new();
+	char head[8192] = "GET /";
+	struct exchange *ex;
+	const char *text;
+	struct err err;
+
+	(void)state;
+	memset(head + 5, 'a', 4000);
+	snprintf(head + 4005, sizeof(head) - 4005, "b HTTP/1.1\r\n\r\n");
+	ex = exchange_of(head);
+	assert_int_equal(filter_exclude(exclude, "~/((a+)+c|a+b)", &err), SC_OK);
+	assert_int_equal(filter_route(route, "~/((a+)+c|a+b)", &err), SC_OK);
+	assert_false(filter_takes(exclude, ex, true, &text));
+	assert_false(filter_takes(route, ex, true, &text));
+	exchange_free(ex);
+	filter_free(exclude);
+	filter_free(route);
+}
+
 static unsigned let_in(double percent, uint64_t seed, unsigned n, uint8_t *which)
 {
 	const struct sample_key key = {SAMPLE_BY_REQUEST, NULL};
@@ -482,6 +504,7 @@ int main(void)
 		cmocka_unit_test(test_exclude),
 		cmocka_unit_test(test_status),
 		cmocka_unit_test(test_many_rules),
+		cmocka_unit_test(test_regex_gives_up),
 		cmocka_unit_test(test_sample),
 		cmocka_unit_test(test_sample_by_client),
 		cmocka_unit_test(test_sample_by_key),
