@@ -264,7 +264,8 @@ def test_a_full_disk_does_not_stop_the_mirror(small_disk, raw_server, target, tm
         mirror.wait_for("nothing more is kept")
         ask(raw_server.port, get("/after"))
         arrived(target, n + 1)
-    assert target.seen[-1].target == "/after"
+    # On a connection of its own, which may be the faster one.
+    assert "/after" in {s.target for s in target.seen}
     nothing_but(mirror.target, answered=n + 1)
     assert mirror.err.count("nothing more is kept") == 1
     tee = mirror.account["tee"]
