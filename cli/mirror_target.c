@@ -21,7 +21,6 @@
 #define SHOT_BYTES 1024u /* what a request counts in the queue, at least */
 #define MARKER "mirror"
 #define HOUR_US INT64_C(3600000000)
-#define LINES_AN_HOUR 20u /* about pauses, of one target */
 #define LOOK_AGAIN_US INT64_C(60000000) /* where the target's name leads by now */
 
 /* What shot_new() would not make, in our terms. */
@@ -213,9 +212,9 @@ static bool may_say(struct mirror_target *t, int64_t now_us)
 		t->said_us = now_us;
 		t->said = 0;
 	}
-	if (++t->said == LINES_AN_HOUR)
+	if (++t->said == LIMIT_MIRROR_LINES)
 		say("%s: comes and goes; more of that is counted, and not said for an hour", t->url);
-	return t->said < LINES_AN_HOUR;
+	return t->said < LIMIT_MIRROR_LINES;
 }
 
 static void tell_circuit(struct mirror_target *t, enum circuit_news news, enum result_error error,

@@ -24,7 +24,6 @@
 #include "replay_args.h"
 
 #define TARGET_TEXT 1024
-#define TARGET_ADDRESSES (4 * LIMIT_ADDRESSES)
 
 /* Where an offered request can be: member, JSON name, and what a person reads. Their sum is what
  * was offered, at any time. */
@@ -111,7 +110,7 @@ struct mirror_target {
 	struct replay_stats seen;
 	uint64_t pauses;
 	bool paused;
-	struct addr addresses[TARGET_ADDRESSES];
+	struct addr addresses[LIMIT_MIRROR_ADDRESSES];
 	unsigned n_addresses;
 };
 

@@ -34,8 +34,8 @@ static int add_field(struct mirror_to *to, struct str_list *list, const char *va
 
 	if (!equals)
 		return err_set(err, SC_EINVAL, "--to: '%.100s': expected NAME=VALUE", value);
-	if (to->n_fields == MIRROR_TERMS)
-		return err_set(err, SC_EINVAL, "--to: more than %u header terms", MIRROR_TERMS);
+	if (to->n_fields == LIMIT_MIRROR_TERMS)
+		return err_set(err, SC_EINVAL, "--to: more than %u header terms", LIMIT_MIRROR_TERMS);
 	if (asprintf(&field, "%.*s: %s", (int)(equals - value), value, equals + 1) < 0)
 		return err_set(err, SC_ENOMEM, "out of memory");
 	to->fields[to->n_fields++] = field;

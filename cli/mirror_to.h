@@ -8,9 +8,9 @@
 #define CLI_MIRROR_TO_H
 
 #include "core/err.h"
+#include "core/limits.h"
 #include "rules.h"
 
-#define MIRROR_TERMS 32u /* behind one URL */
 
 struct mirror_to {
 	char *text; /* a copy taken apart; the lists point into it */
@@ -18,7 +18,7 @@ struct mirror_to {
 	double percent;
 	/* The options for all targets first, then its own; its own host mode in place of theirs. */
 	struct rewrite_options rewrites;
-	char *fields[MIRROR_TERMS]; /* "K: V", owned */
+	char *fields[LIMIT_MIRROR_TERMS]; /* "K: V", owned */
 	unsigned n_fields;
 };
 

@@ -10,6 +10,7 @@
 #include "core/limits.h"
 #include "core/rng.h"
 #include "db.h"
+#include "rebuild.h"
 
 #define BATCH 512u
 #define JSON_BYTES (6u * LIMIT_HEAD_BYTES + 16u * LIMIT_FIELDS)
@@ -276,39 +277,12 @@ static size_t body_ceiling(struct span body)
 	return body.len > LIMIT_BODY_BYTES ? body.len : LIMIT_BODY_BYTES;
 }
 
-/* The trailer section as it would stand on the wire; its spacing is not kept. */
 static int set_trailers(struct store_source *r, struct message *m, struct span text)
 {
 	struct fields *f = &r->trailers;
-	struct field *fields = NULL;
-	struct buf bytes;
 	int rc = read_fields(f, text);
 
-	if (rc)
-		return rc;
-	buf_init(&bytes, LIMIT_TRAILER_BYTES);
-	fields = malloc((f->n + 1) * sizeof(*fields));
-	rc = fields ? SC_OK : SC_ENOMEM;
-	for (uint32_t i = 0; i < f->n && !rc; i++) {
-		struct header *h = &f->items[i];
-		uint32_t at = (uint32_t)bytes.len;
-
-		fields[i].name = (struct slice){at, (uint32_t)h->name.len};
-		fields[i].value = (struct slice){at + (uint32_t)h->name.len + 2,
-						 (uint32_t)h->value.len};
-		rc = buf_add_span(&bytes, h->name);
-		if (!rc)
-			rc = buf_add_str(&bytes, ": ");
-		if (!rc)
-			rc = buf_add_span(&bytes, h->value);
-		if (!rc)
-			rc = buf_add_str(&bytes, "\r\n");
-	}
-	if (!rc)
-		rc = message_set_trailer(m, bytes.data, (uint32_t)bytes.len, fields, f->n);
-	free(fields);
-	buf_done(&bytes);
-	return rc;
+	return rc ? rc : rebuild_trailers(m, f->items, f->n);
 }
 
 /* Whether the last transfer coding is chunked (RFC 9112, 6.1). */

@@ -107,7 +107,10 @@
 
 /* Mirror. */
 #define LIMIT_MIRROR_QUEUE (64u * MIB)       /* --queue, default: waiting for one target */
-#define LIMIT_TEE_WINDOW 65536u              /* requests whose pair and answers are put together */
+#define LIMIT_TEE_WINDOW 65536u              /* requests that wait for their pair or for answers */
+#define LIMIT_MIRROR_TERMS 32u               /* header terms behind one --to */
+#define LIMIT_MIRROR_ADDRESSES 128u          /* of one target, that traffic must not be captured at */
+#define LIMIT_MIRROR_LINES 20u               /* said about the pauses of one target in an hour */
 
 /* Dataset formats. */
 #define LIMIT_FORMAT_RECORD (64u * MIB)      /* one exchange as text: a line, an entry */
