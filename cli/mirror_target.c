@@ -157,7 +157,7 @@ static void add_address(struct mirror_target *t, const char *text, uint16_t port
 {
 	struct addr a = {.port = port};
 
-	if (t->n_addresses < TARGET_ADDRESSES && addr_parse(text, &a) == SC_OK)
+	if (t->n_addresses < LIMIT_MIRROR_ADDRESSES && addr_parse(text, &a) == SC_OK)
 		t->addresses[t->n_addresses++] = a;
 }
 
