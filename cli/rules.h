@@ -24,8 +24,7 @@ struct rule_options {
 	const char *key_file; /* of --redact ...=hash; NULL: none */
 };
 
-/* Rows for a table whose base is the struct's offset; rule_defaults() first: it draws a
- * seed. */
+/* Rows for a table whose base is the struct's offset; rule_defaults() first. */
 extern const struct opt rule_rows[];
 extern const struct opt resolve_rows[]; /* --resolve, where no other table has it */
 void rule_defaults(struct rule_options *o);

@@ -427,10 +427,3 @@ int progress_line(const struct progress *p, struct buf *out)
 	left_text(left_us, left);
 	return buf_addf(out, "  %s left", left);
 }
-
-int progress_text(const struct replay_stats *st, struct buf *out)
-{
-	const struct progress p = {.stats = st};
-
-	return progress_line(&p, out);
-}

@@ -619,7 +619,7 @@ static void test_summary(void **state)
 	assert_non_null(strstr((char *)out.data, "\"errors\":{\"connection reset\":1}"));
 	assert_non_null(strstr((char *)out.data, "\"status\":{\"200\":4}"));
 	buf_clear(&out);
-	assert_int_equal(progress_text(&stats, &out), SC_OK);
+	assert_int_equal(progress_line(&(struct progress){.stats = &stats}, &out), SC_OK);
 	buf_done(&out);
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Writing JSON where it is hot (a store's header column). Reading, and writing elsewhere, is
- * jansson's. */
+/* Writing JSON where it is hot (a store's header column). Elsewhere jansson writes it, and reads it
+ * but where documents may be cut short or must be spliced: redaction and comparing do that. */
 #ifndef CORE_JSON_H
 #define CORE_JSON_H
 

@@ -41,7 +41,6 @@ struct progress {
 /* One line, without a newline, of how far a replay is: sent, in flight, rate, late, errors,
  * latency, and what is left as far as that is known. SC_EFULL, SC_ENOMEM. */
 int progress_line(const struct progress *p, struct buf *out);
-int progress_text(const struct replay_stats *stats, struct buf *out); /* nothing else is known */
 
 /* "12.3 ms": four columns of digits whatever the magnitude. */
 #define DURATION_TEXT 24
