@@ -127,5 +127,6 @@
 
 /* Keeping stores. */
 #define LIMIT_MERGE_STORES 64                /* merged at once, all open */
+#define LIMIT_SOURCES 256u                   /* files that are one source */
 
 #endif
