@@ -11,6 +11,7 @@
 
 #include "core/limits.h"
 #include "db.h"
+#include "totals.h"
 
 #define DIGEST 32u
 #define FIRST_SLOTS 1024u
@@ -39,6 +40,7 @@ struct body_table {
 	EVP_MD *sha256;
 	EVP_MD_CTX *ctx;
 	sqlite3_stmt *insert;
+	struct total *total;
 	struct slot *slots;
 	uint32_t n_slots; /* a power of two, at most LIMIT_DIGESTS */
 	uint32_t used;
@@ -47,10 +49,14 @@ struct body_table {
 
 _Static_assert((LIMIT_DIGESTS & (LIMIT_DIGESTS - 1)) == 0, "slots are found by masking");
 
-void body_close(struct body_table *t)
+void body_close(struct store *st)
 {
+	struct body_table *t = st->bodies;
+
 	if (!t)
 		return;
+	st->bodies = NULL;
+	total_close(st, t->total);
 	sqlite3_finalize(t->insert);
 	EVP_MD_CTX_free(t->ctx);
 	EVP_MD_free(t->sha256);
@@ -68,6 +74,7 @@ int body_open(struct store *st, struct err *err)
 	t = calloc(1, sizeof(*t));
 	if (!t)
 		return err_set(err, SC_ENOMEM, "%s: no memory", st->path);
+	st->bodies = t;
 	t->n_slots = FIRST_SLOTS;
 	t->slots = calloc(t->n_slots, sizeof(*t->slots));
 	t->sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
@@ -77,12 +84,11 @@ int body_open(struct store *st, struct err *err)
 				err);
 	else
 		rc = err_set(err, SC_ENOMEM, "%s: no memory for SHA-256", st->path);
-	if (rc) {
-		body_close(t);
-		return rc;
-	}
-	st->bodies = t;
-	return SC_OK;
+	if (!rc)
+		rc = total_open(st, TOTAL_OF_BODIES, 1, &t->total, err);
+	if (rc)
+		body_close(st);
+	return rc;
 }
 
 void body_forget(struct body_table *t)
@@ -181,9 +187,12 @@ static int insert(struct store *st, struct span bytes, int64_t *ret_id, struct e
 	    sqlite3_bind_blob64(stmt, 2, bytes.p, bytes.len, SQLITE_STATIC))
 		return db_fail(st, err);
 	rc = db_run(st, stmt, err);
-	if (!rc)
-		*ret_id = sqlite3_last_insert_rowid(st->db);
-	return rc;
+	if (rc)
+		return rc;
+	*ret_id = sqlite3_last_insert_rowid(st->db);
+	st->bodies->total->n[BODIES_COUNT]++;
+	st->bodies->total->n[BODIES_BYTES] += (int64_t)bytes.len;
+	return SC_OK;
 }
 
 /* Matched by digest; written when it is new. */

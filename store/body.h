@@ -13,7 +13,7 @@ struct store;
 
 /* Readies st->bodies for writing. */
 int body_open(struct store *st, struct err *err);
-void body_close(struct body_table *t); /* NULL is fine */
+void body_close(struct store *st); /* also where it was not opened */
 
 /* The row that holds these bytes, written when it is new; 0 for no bytes. Inside a transaction. */
 int body_keep(struct store *st, struct span bytes, int64_t *ret_id, struct err *err);

@@ -10,6 +10,7 @@
 #include "body.h"
 #include "core/json.h"
 #include "core/limits.h"
+#include "totals.h"
 
 int db_fail(struct store *st, struct err *err)
 {
@@ -114,7 +115,9 @@ int db_commit(struct store *st, struct err *err)
 
 	if (!st->in_transaction)
 		return SC_OK;
-	rc = db_exec(st, "COMMIT", err);
+	rc = totals_write(st, err);
+	if (!rc)
+		rc = db_exec(st, "COMMIT", err);
 	if (rc)
 		db_rollback(st);
 	else
@@ -131,6 +134,7 @@ void db_rollback(struct store *st)
 	(void)sqlite3_exec(st->db, "ROLLBACK", NULL, NULL, NULL);
 	st->in_transaction = false;
 	body_forget(st->bodies);
+	totals_forget(st);
 }
 
 int db_row(struct store *st, struct err *err)

@@ -13,6 +13,7 @@
 #include "store/store.h"
 
 struct body_table;
+struct open_total;
 
 struct store {
 	sqlite3 *db;
@@ -23,6 +24,7 @@ struct store {
 	unsigned rows;    /* written in it */
 	uint64_t kept;    /* rows of all transactions that were committed */
 	int64_t began_us; /* the first tick that saw it; 0: none has */
+	struct open_total *totals; /* that its transactions keep; see totals.h */
 	bool (*stop)(void); /* NULL: nothing ends what takes long */
 };
 

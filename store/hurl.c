@@ -262,7 +262,7 @@ static int keep(struct hurl_sink *s, struct entry *e, const struct exchange *ex)
 static int take(struct hurl_sink *s, const struct exchange *ex)
 {
 	struct entry *e = NULL, *known;
-	int rc = template_learn(s->templates, path_of(ex));
+	int rc = template_learn(s->templates, path_of(ex), NULL);
 
 	/* At once, so that later repeats of a request find the entry that keeps it. */
 	if (!rc && templates_changes(s->templates) != s->changes)

@@ -12,8 +12,10 @@
 #include "core/buf.h"
 #include "core/limits.h"
 #include "db.h"
+#include "route_table.h"
 #include "schema.h"
 #include "store/keep.h"
+#include "totals.h"
 
 /* What a column's number belongs to, by which it moves. */
 enum ids { CAPTURES, EXCHANGES, REPLAYS, RESULTS, CONNECTIONS, N_IDS };
@@ -22,7 +24,7 @@ enum ids { CAPTURES, EXCHANGES, REPLAYS, RESULTS, CONNECTIONS, N_IDS };
 #define SQL_BYTES 4096u
 
 /* `kinds`, one letter a column: an id of a (c)apture, (e)xchange, (r)eplay, re(s)ult, (n) a
- * connection, (b) a body, (.) as it is. */
+ * connection, (b) a body, (t) a route, (.) as it is. */
 static const struct table {
 	const char *name, *columns, *kinds;
 	size_t rows; /* of the count in struct store_merged */
@@ -33,8 +35,9 @@ static const struct table {
 	 "id, capture_id, ts_us, connection, position, client, client_port, server, server_port,"
 	 " method, scheme, host, path, query, version, request_headers, request_body,"
 	 " request_size, status, response_headers, response_body, response_size, ttfb_us,"
-	 " duration_us, route, state, request_raw, request_trailers, response_trailers, sample",
-	 "ec.n............b...b.........", offsetof(struct store_merged, exchanges)},
+	 " duration_us, route, state, request_raw, request_trailers, response_trailers, sample,"
+	 " template",
+	 "ec.n............b...b.........t", offsetof(struct store_merged, exchanges)},
 	{"request_chunks", "exchange_id, lines", "e.", OF_NOTHING},
 	{"replay", "id, started_at, ended_at, target, options, summary", "r.....",
 	 offsetof(struct store_merged, replays)},
@@ -49,7 +52,8 @@ static const struct table {
 struct merge {
 	struct store *in, *out;
 	int64_t by[N_IDS]; /* how far each id moves */
-	sqlite3_stmt *find_body;
+	sqlite3_stmt *find_body, *find_route;
+	struct route_table *routes; /* of `out` */
 	const struct table *table;
 	sqlite3_stmt *read, *write;
 	struct store_merged count;
@@ -70,28 +74,29 @@ static int damaged(const struct merge *m, const char *what, int64_t id, struct e
 		       m->table->name, what, id);
 }
 
-static int bind_body(struct merge *m, int i, struct err *err)
+/* Where it is in `out`. */
+static int bind_moved(struct merge *m, int i, sqlite3_stmt *find, const char *missing,
+		      struct err *err)
 {
 	int64_t old = sqlite3_column_int64(m->read, i);
 	int rc = SC_OK;
 
-	if (sqlite3_bind_int64(m->find_body, 1, old))
+	if (sqlite3_bind_int64(find, 1, old))
 		return db_fail(m->out, err);
-	switch (sqlite3_step(m->find_body)) {
-	case SQLITE_ROW: /* 0: an empty one */
-		if (sqlite3_column_int64(m->find_body, 0)
-			    ? sqlite3_bind_int64(m->write, i + 1,
-						 sqlite3_column_int64(m->find_body, 0))
+	switch (sqlite3_step(find)) {
+	case SQLITE_ROW: /* 0: an empty body, one route too many */
+		if (sqlite3_column_int64(find, 0)
+			    ? sqlite3_bind_int64(m->write, i + 1, sqlite3_column_int64(find, 0))
 			    : sqlite3_bind_null(m->write, i + 1))
 			rc = db_fail(m->out, err);
 		break;
 	case SQLITE_DONE:
-		rc = damaged(m, "there is no body", old, err);
+		rc = damaged(m, missing, old, err);
 		break;
 	default:
 		rc = db_fail(m->out, err);
 	}
-	(void)sqlite3_reset(m->find_body);
+	(void)sqlite3_reset(find);
 	return rc;
 }
 
@@ -101,11 +106,13 @@ static int bind_column(struct merge *m, int i, struct err *err)
 	int ids = ids_of(kind);
 	int64_t id;
 
-	if (sqlite3_column_type(m->read, i) == SQLITE_NULL || (ids < 0 && kind != 'b'))
+	if (sqlite3_column_type(m->read, i) == SQLITE_NULL || kind == '.')
 		return sqlite3_bind_value(m->write, i + 1, sqlite3_column_value(m->read, i))
 			       ? db_fail(m->out, err) : SC_OK;
 	if (kind == 'b')
-		return bind_body(m, i, err);
+		return bind_moved(m, i, m->find_body, "there is no body", err);
+	if (kind == 't')
+		return bind_moved(m, i, m->find_route, "there is no template", err);
 	id = sqlite3_column_int64(m->read, i);
 	if (kind == 'n') /* any number; no more than different ones are wanted */
 		return sqlite3_bind_int64(m->write, i + 1,
@@ -177,6 +184,17 @@ static int copy_table(struct merge *m, const struct table *t, struct err *err)
 	return rc;
 }
 
+static int keep_moved(struct merge *m, sqlite3_stmt *keep, int64_t id, struct err *err)
+{
+	int rc;
+
+	if (sqlite3_bind_int64(keep, 1, sqlite3_column_int64(m->read, 0)) ||
+	    sqlite3_bind_int64(keep, 2, id))
+		return db_fail(m->out, err);
+	rc = db_run(m->out, keep, err);
+	return rc ? rc : db_row(m->out, err);
+}
+
 static int copy_body(struct merge *m, sqlite3_stmt *keep, struct err *err)
 {
 	const void *data = sqlite3_column_blob(m->read, 1);
@@ -186,33 +204,36 @@ static int copy_body(struct merge *m, sqlite3_stmt *keep, struct err *err)
 
 	if (!rc)
 		rc = body_keep(m->out, span_of(data ? data : "", data ? len : 0), &id, err);
-	if (rc)
-		return rc;
-	if (sqlite3_bind_int64(keep, 1, sqlite3_column_int64(m->read, 0)) ||
-	    sqlite3_bind_int64(keep, 2, id))
-		return db_fail(m->out, err);
-	rc = db_run(m->out, keep, err);
-	return rc ? rc : db_row(m->out, err);
+	return rc ? rc : keep_moved(m, keep, id, err);
 }
 
-/* Where each body of `in` is in `out`: a table, since there may be millions. */
-static int copy_bodies(struct merge *m, struct err *err)
+/* What routes `out` has is learned from the paths, those of `in` among them. */
+static int copy_route(struct merge *m, sqlite3_stmt *keep, struct err *err)
 {
-	sqlite3_stmt *keep = NULL;
-	int64_t before, after;
-	int step = SQLITE_DONE;
-	int rc = db_exec(m->out,
-			 "CREATE TEMP TABLE IF NOT EXISTS moved (old INTEGER PRIMARY KEY,"
-			 " new INTEGER NOT NULL); DELETE FROM temp.moved", err);
+	const void *path = sqlite3_column_blob(m->read, 1);
+	size_t len = (size_t)sqlite3_column_bytes(m->read, 1);
+	int64_t id = 0;
+	int rc = db_begin(m->out, err);
 
 	if (!rc)
-		rc = db_integer(m->out, "SELECT max(id) FROM body", &before, err);
+		rc = route_table_find(m->routes, span_of(path ? path : "", path ? len : 0), true,
+				      &id, err);
+	return rc ? rc : keep_moved(m, keep, id, err);
+}
+
+/* Where each row that `read` selects is in `out`: in a table, since there may be millions. */
+static int copy_moved(struct merge *m, const char *read, const char *keep_sql,
+		      int (*copy)(struct merge *m, sqlite3_stmt *keep, struct err *err),
+		      struct err *err)
+{
+	sqlite3_stmt *keep = NULL;
+	int step = SQLITE_DONE;
+	int rc = db_prepare(m->out, keep_sql, &keep, err);
+
 	if (!rc)
-		rc = db_prepare(m->out, "INSERT INTO temp.moved VALUES (?1, ?2)", &keep, err);
-	if (!rc)
-		rc = db_prepare(m->in, "SELECT id, data FROM body ORDER BY id", &m->read, err);
+		rc = db_prepare(m->in, read, &m->read, err);
 	while (!rc && (step = sqlite3_step(m->read)) == SQLITE_ROW) {
-		rc = copy_body(m, keep, err);
+		rc = copy(m, keep, err);
 		if (!rc && m->out->stop && m->out->stop())
 			rc = err_set(err, SC_ECLOSED, "%s: stopped", m->out->path);
 	}
@@ -221,10 +242,32 @@ static int copy_bodies(struct merge *m, struct err *err)
 	sqlite3_finalize(keep);
 	sqlite3_finalize(m->read);
 	m->read = NULL;
+	return rc;
+}
+
+static int copy_bodies_and_routes(struct merge *m, struct err *err)
+{
+	int64_t before, after;
+	int rc = db_exec(m->out,
+			 "CREATE TEMP TABLE IF NOT EXISTS moved_body (old INTEGER PRIMARY KEY,"
+			 " new INTEGER NOT NULL); DELETE FROM temp.moved_body;"
+			 "CREATE TEMP TABLE IF NOT EXISTS moved_route (old INTEGER PRIMARY KEY,"
+			 " new INTEGER NOT NULL); DELETE FROM temp.moved_route", err);
+
+	if (!rc)
+		rc = db_integer(m->out, "SELECT max(id) FROM body", &before, err);
+	if (!rc)
+		rc = copy_moved(m, "SELECT id, data FROM body ORDER BY id",
+				"INSERT INTO temp.moved_body VALUES (?1, ?2)", copy_body, err);
 	if (!rc)
 		rc = db_integer(m->out, "SELECT max(id) FROM body", &after, err);
 	if (!rc)
 		m->count.bodies = (uint64_t)(after - before);
+	if (!rc)
+		rc = route_table_open(m->out, &m->routes, err);
+	if (!rc)
+		rc = copy_moved(m, "SELECT id, path FROM template ORDER BY id",
+				"INSERT INTO temp.moved_route VALUES (?1, ?2)", copy_route, err);
 	return rc;
 }
 
@@ -251,13 +294,18 @@ static int copy_all(struct merge *m, struct err *err)
 	if (!rc)
 		rc = find_ids(m, err);
 	if (!rc)
-		rc = copy_bodies(m, err);
+		rc = copy_bodies_and_routes(m, err);
 	if (!rc)
-		rc = db_prepare(m->out, "SELECT new FROM temp.moved WHERE old = ?1", &m->find_body,
-				err);
+		rc = db_prepare(m->out, "SELECT new FROM temp.moved_body WHERE old = ?1",
+				&m->find_body, err);
+	if (!rc)
+		rc = db_prepare(m->out, "SELECT new FROM temp.moved_route WHERE old = ?1",
+				&m->find_route, err);
 	for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]) && !rc; i++)
 		rc = copy_table(m, &tables[i], err);
 	sqlite3_finalize(m->find_body);
+	sqlite3_finalize(m->find_route);
+	route_table_free(m->routes);
 	return rc ? rc : db_commit(m->out, err);
 }
 
@@ -280,8 +328,10 @@ int store_merge(struct store *out, struct store *in, struct store_merged *ret, s
 int store_merge_end(struct store *out, struct err *err)
 {
 	int64_t results;
-	int rc = schema_index_captures(out, err);
+	int rc = totals_count(out, err);
 
+	if (!rc)
+		rc = schema_index_captures(out, err);
 	if (!rc)
 		rc = db_integer(out, "SELECT EXISTS (SELECT 1 FROM replay)", &results, err);
 	return rc || !results ? rc : schema_index_replays(out, err);

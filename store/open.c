@@ -260,7 +260,7 @@ void store_close(struct store *st)
 	if (!st)
 		return;
 	db_rollback(st);
-	body_close(st->bodies);
+	body_close(st);
 	/* All statements belong to sinks and sources, which are freed before. */
 	(void)sqlite3_close_v2(st->db);
 	free(st->path);

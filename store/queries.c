@@ -26,6 +26,36 @@
 	"        WHERE instr(jar, ';' || :name || '=') > 0))\n"                                    \
 	"    ELSE client END AS key"
 
+/* What a path is of: the template that was worked out for it. */
+#define ROUTE "coalesce(t.template, e.path)"
+#define ROUTED "exchange e LEFT JOIN template t ON t.id = e.template"
+
+#define CLASS(digit) "count(CASE WHEN status / 100 = " digit " THEN 1 END) AS s" digit "xx"
+/* The nearest rank, in ms. */
+#define PERCENTILE(p)                                                                              \
+	"round(max(CASE WHEN place = (n * " p " + 99) / 100 THEN duration_us END) / 1000.0, 3)"    \
+	" AS p" p "_ms"
+
+static const char routes_sql[] =
+	"WITH timed AS (\n"
+	"  SELECT " ROUTE " AS route, e.route AS rule, status, duration_us, request_size,\n"
+	"    response_size, row_number() OVER (PARTITION BY " ROUTE ", e.route\n"
+	"      ORDER BY duration_us IS NULL, duration_us) AS place,\n"
+	"    count(duration_us) OVER (PARTITION BY " ROUTE ", e.route) AS n\n"
+	"  FROM " ROUTED ")\n"
+	"SELECT route, rule, count(*) AS requests,\n"
+	"  " CLASS("1") ", " CLASS("2") ",\n"
+	"  " CLASS("3") ", " CLASS("4") ",\n"
+	"  " CLASS("5") ", count(*) - count(status) AS unanswered,\n"
+	"  round(100.0 * (count(CASE WHEN status / 100 = 5 THEN 1 END) + count(*) - count(status))\n"
+	"    / count(*), 2) AS error_percent,\n"
+	"  " PERCENTILE("50") ",\n"
+	"  " PERCENTILE("95") ",\n"
+	"  " PERCENTILE("99") ",\n"
+	"  round(max(duration_us) / 1000.0, 3) AS max_ms,\n"
+	"  sum(request_size) AS request_bytes, coalesce(sum(response_size), 0) AS response_bytes\n"
+	"FROM timed GROUP BY route, rule ORDER BY requests DESC, route, rule";
+
 /* Half an hour of silence ends a session. */
 #define PAUSE_US "1800000000"
 
@@ -48,9 +78,9 @@ static const char sessions_sql[] =
 
 static const char funnel_sql[] =
 	"WITH keyed AS (\n"
-	"  SELECT id, ts_us, coalesce(route, path) AS route,\n"
+	"  SELECT e.id, ts_us, " ROUTE " AS route,\n"
 	"    " KEY "\n"
-	"  FROM exchange),\n"
+	"  FROM " ROUTED "),\n"
 	"followed AS (\n"
 	"  SELECT route, lead(route) OVER w AS next, lead(ts_us) OVER w - ts_us AS pause\n"
 	"  FROM keyed WHERE key IS NOT NULL\n"
@@ -65,10 +95,11 @@ static const char funnel_sql[] =
 
 static const char sizes_sql[] =
 	"WITH sized AS (\n"
-	"  SELECT coalesce(route, path) AS route, request_size, response_size,\n"
-	"    row_number() OVER (PARTITION BY coalesce(route, path)\n"
+	"  SELECT " ROUTE " AS route, request_size, response_size,\n"
+	"    row_number() OVER (PARTITION BY " ROUTE "\n"
 	"      ORDER BY response_size IS NULL, response_size) AS place,\n"
-	"    count(response_size) OVER (PARTITION BY coalesce(route, path)) AS n FROM exchange)\n"
+	"    count(response_size) OVER (PARTITION BY " ROUTE ") AS n\n"
+	"  FROM " ROUTED ")\n"
 	"SELECT route, count(*) AS requests, sum(request_size) AS request_bytes,\n"
 	"  max(request_size) AS request_max,\n"
 	"  max(CASE WHEN place = (n * 50 + 99) / 100 THEN response_size END) AS response_p50,\n"
@@ -125,8 +156,8 @@ static const char hours_sql[] =
 	"FROM exchange GROUP BY hour ORDER BY hour";
 
 const struct store_query store_queries[] = {
-	{"routes", "requests, errors and durations by route (or path, without routes)",
-	 "SELECT * FROM route_summary ORDER BY requests DESC, route", false},
+	{"routes", "requests, errors and durations by route: /users/{id}, as the paths show it",
+	 routes_sql, false},
 	{"status", "how often each status came, and how long it took", status_sql, false},
 	{"slowest", "the 20 exchanges that took longest", slowest_sql, false},
 	{"errors", "the latest 100 exchanges with a status of 5xx or without a whole answer",

@@ -11,6 +11,7 @@
 #include "core/limits.h"
 #include "db.h"
 #include "schema.h"
+#include "totals.h"
 
 #define JSON_BYTES (6u * LIMIT_HEAD_BYTES + 16u * LIMIT_FIELDS)
 
@@ -36,9 +37,9 @@ static const char insert_sql[] =
 struct replay_sink {
 	struct result_sink sink; /* first */
 	struct store *st;        /* borrowed */
-	int64_t replay_id;
 	enum save_mode save;
 	sqlite3_stmt *insert;
+	struct total *total;
 	/* The head bound last, and what was made of it. A server's next one is often the same byte
 	 * for byte, and then what is bound is right again. */
 	struct buf head, headers;
@@ -116,7 +117,12 @@ static int write_result(struct replay_sink *w, const struct result *r, struct er
 	if (bind_times(w->insert, r) || bind_answer(w, r, body))
 		return err_set(err, SC_ENOMEM, "%s: no memory", w->st->path);
 	rc = db_run(w->st, w->insert, err);
-	return rc ? rc : db_row(w->st, err);
+	if (rc)
+		return rc;
+	w->total->n[REPLAY_RESULTS]++;
+	w->total->n[REPLAY_ANSWERED] += r->response != NULL;
+	w->total->n[REPLAY_ERRORS] += result_error_text(r->error)[0] != '\0';
+	return db_row(w->st, err);
 }
 
 int store_result_put(struct result_sink *s, const struct result *r, struct err *err)
@@ -167,6 +173,7 @@ static void replay_free(struct result_sink *s)
 	struct replay_sink *w = (struct replay_sink *)s;
 
 	db_rollback(w->st);
+	total_close(w->st, w->total);
 	sqlite3_finalize(w->insert);
 	buf_done(&w->head);
 	buf_done(&w->headers);
@@ -230,8 +237,9 @@ static int sink_new(struct store *st, enum save_mode save, struct replay_sink **
 
 static int sink_bind(struct replay_sink *w, int64_t id, struct err *err)
 {
-	w->replay_id = id;
-	return sqlite3_bind_int64(w->insert, REPLAY_ID, id) ? db_fail(w->st, err) : SC_OK;
+	if (sqlite3_bind_int64(w->insert, REPLAY_ID, id))
+		return db_fail(w->st, err);
+	return total_open(w->st, TOTAL_OF_REPLAY, id, &w->total, err);
 }
 
 int store_replay_new(struct store *st, int64_t started_us, const char *target, const char *options,

@@ -8,8 +8,10 @@
 #include "schema.h"
 
 #include "db.h"
+#include "route_table.h"
+#include "totals.h"
 
-static const char tables[] =
+static const char first_tables[] =
 	/* ended_at NULL: still running, or cut off. options, ledger: JSON. */
 	"CREATE TABLE capture ("
 	" id INTEGER PRIMARY KEY,"
@@ -97,6 +99,47 @@ static const char tables[] =
 	" replayed TEXT,"
 	" noise INTEGER NOT NULL DEFAULT 0);";
 
+/* Which route a path is of, worked out from all of them; path: the one it was first seen by. And
+ * running totals, which follow what is deleted. */
+static const char routes_and_totals[] =
+	"CREATE TABLE template ("
+	" id INTEGER PRIMARY KEY,"
+	" path TEXT NOT NULL,"
+	" template TEXT NOT NULL);"
+	"ALTER TABLE exchange ADD COLUMN template INTEGER REFERENCES template(id);"
+	"CREATE TABLE capture_total ("
+	" capture_id INTEGER PRIMARY KEY REFERENCES capture(id),"
+	" exchanges INTEGER NOT NULL,"
+	" complete INTEGER NOT NULL,"
+	" no_response INTEGER NOT NULL,"
+	" truncated INTEGER NOT NULL,"
+	" gap INTEGER NOT NULL,"
+	" request_bytes INTEGER NOT NULL,"
+	" response_bytes INTEGER NOT NULL);"
+	"CREATE TABLE replay_total ("
+	" replay_id INTEGER PRIMARY KEY REFERENCES replay(id),"
+	" results INTEGER NOT NULL,"
+	" answered INTEGER NOT NULL,"
+	" errors INTEGER NOT NULL);"
+	"CREATE TABLE body_total ("
+	" id INTEGER PRIMARY KEY CHECK (id = 1),"
+	" bodies INTEGER NOT NULL,"
+	" bytes INTEGER NOT NULL);"
+	"CREATE TRIGGER exchange_deleted AFTER DELETE ON exchange BEGIN"
+	" UPDATE capture_total SET exchanges = exchanges - 1,"
+	" complete = complete - (old.state = 'complete'),"
+	" no_response = no_response - (old.state = 'no-response'),"
+	" truncated = truncated - (old.state = 'truncated'), gap = gap - (old.state = 'gap'),"
+	" request_bytes = request_bytes - old.request_size,"
+	" response_bytes = response_bytes - coalesce(old.response_size, 0)"
+	" WHERE capture_id = old.capture_id; END;"
+	"CREATE TRIGGER result_deleted AFTER DELETE ON result BEGIN"
+	" UPDATE replay_total SET results = results - 1,"
+	" answered = answered - (old.status IS NOT NULL), errors = errors - (old.error IS NOT NULL)"
+	" WHERE replay_id = old.replay_id; END;"
+	"CREATE TRIGGER body_deleted AFTER DELETE ON body BEGIN"
+	" UPDATE body_total SET bodies = bodies - 1, bytes = bytes - old.size; END;";
+
 /* Bytes as text, NULL where they are none. Stock SQLite has no test for UTF-8, but GLOB reads an
  * invalid sequence as U+FFFD: so control characters and U+FFFD tell text from other bytes, all but
  * a stray byte a0..bf. */
@@ -116,19 +159,21 @@ static const char tables[] =
 #define CLASS(digit) "count(CASE WHEN status / 100 = " digit " THEN 1 END)"
 
 static const char views[] =
+	"DROP VIEW IF EXISTS request; DROP VIEW IF EXISTS header; DROP VIEW IF EXISTS route_summary;"
+	"DROP VIEW IF EXISTS replay_summary; DROP VIEW IF EXISTS difference_summary;"
 	"CREATE VIEW request AS SELECT"
 	" e.id AS id, " TIME_TEXT("e.ts_us") " AS time, e.capture_id AS capture_id,"
 	" e.client || ':' || e.client_port AS client, e.server || ':' || e.server_port AS server,"
 	" e.connection AS connection, e.position AS position,"
 	" e.method AS method, e.scheme AS scheme, e.host AS host, e.path AS path, e.query AS query,"
 	" e.status AS status, e.ttfb_us / 1000.0 AS ttfb_ms, e.duration_us / 1000.0 AS duration_ms,"
-	" e.route AS route, e.state AS state,"
+	" e.route AS route, t.template AS template, e.state AS state,"
 	" e.request_headers AS request_headers, e.request_size AS request_size,"
 	" " BODY_TEXT("q.data") " AS request_body,"
 	" e.response_headers AS response_headers, e.response_size AS response_size,"
 	" " BODY_TEXT("r.data") " AS response_body"
 	" FROM exchange e LEFT JOIN body q ON q.id = e.request_body"
-	" LEFT JOIN body r ON r.id = e.response_body;"
+	" LEFT JOIN body r ON r.id = e.response_body LEFT JOIN template t ON t.id = e.template;"
 
 	"CREATE VIEW header AS"
 	" SELECT e.id AS exchange_id, 'request' AS side, json_extract(h.value, '$[0]') AS name,"
@@ -137,12 +182,14 @@ static const char views[] =
 	" SELECT e.id, 'response', json_extract(h.value, '$[0]'), json_extract(h.value, '$[1]')"
 	" FROM exchange e, json_each(e.response_headers) h;"
 
-	/* An error is a status of 5xx or no response at all. */
-	"CREATE VIEW route_summary AS WITH timed AS ("
-	" SELECT coalesce(route, path) AS route, status, duration_us, request_size, response_size,"
-	" row_number() OVER (PARTITION BY coalesce(route, path)"
+	/* By the rule that took a request, without one by the route of its path. An error is a
+	 * status of 5xx or no response at all. */
+	"CREATE VIEW route_summary AS WITH routed AS ("
+	" SELECT coalesce(e.route, t.template, e.path) AS route, status, duration_us, request_size,"
+	" response_size FROM exchange e LEFT JOIN template t ON t.id = e.template),"
+	" timed AS (SELECT *, row_number() OVER (PARTITION BY route"
 	"  ORDER BY duration_us IS NULL, duration_us) AS place,"
-	" count(duration_us) OVER (PARTITION BY coalesce(route, path)) AS n FROM exchange)"
+	" count(duration_us) OVER (PARTITION BY route) AS n FROM routed)"
 	" SELECT route, count(*) AS requests,"
 	" " CLASS("1") " AS s1xx, " CLASS("2") " AS s2xx, " CLASS("3") " AS s3xx,"
 	" " CLASS("4") " AS s4xx, " CLASS("5") " AS s5xx,"
@@ -190,9 +237,21 @@ static const char views[] =
 	" count(CASE WHEN noise = 0 THEN 1 END) AS real, count(CASE WHEN noise <> 0 THEN 1 END)"
 	"  AS noise FROM difference GROUP BY replay_id, path, place, kind;";
 
-/* What brings a store from version i to i + 1. */
-static const char *const steps[][2] = {
-	{tables, views},
+static int fill_routes_and_totals(struct store *st, struct err *err)
+{
+	int rc = totals_count(st, err);
+
+	return rc ? rc : route_table_fill(st, err);
+}
+
+/* What brings a store from version i to i + 1: its tables, and what is filled in from the others.
+ * The views are made anew behind them. */
+static const struct {
+	const char *tables;
+	int (*fill)(struct store *st, struct err *err); /* NULL: nothing */
+} steps[] = {
+	{first_tables, NULL},
+	{routes_and_totals, fill_routes_and_totals},
 };
 #define VERSION ((int)(sizeof(steps) / sizeof(steps[0])))
 
@@ -209,9 +268,12 @@ static int migrate(struct store *st, struct err *err)
 	/* Asked again inside the transaction: another program may have just done it. */
 	rc = db_integer(st, "PRAGMA user_version", &version, err);
 	for (int64_t v = version; v < VERSION && !rc; v++) {
-		for (unsigned i = 0; i < 2 && !rc; i++)
-			rc = db_exec(st, steps[v][i], err);
+		rc = db_exec(st, steps[v].tables, err);
+		if (!rc && steps[v].fill)
+			rc = steps[v].fill(st, err);
 	}
+	if (!rc && version < VERSION)
+		rc = db_exec(st, views, err);
 	if (!rc && version < VERSION) {
 		char sql[96];
 

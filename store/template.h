@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Routes out of paths: /users/1/orders/9f86d081884c7d65 is /users/{id}/orders/{id}. A segment is
  * a value when it looks like one, or when the dataset has more than LIMIT_TEMPLATE_FANOUT different
- * ones in its place. */
+ * ones in its place and it is not among those that every tenth request has there. */
 #ifndef STORE_TEMPLATE_H
 #define STORE_TEMPLATE_H
 
@@ -9,14 +9,18 @@
 #include <stdint.h>
 
 #include "core/buf.h"
+#include "core/limits.h"
 
 struct templates;
 
 struct templates *templates_new(void); /* NULL: no memory */
 void templates_free(struct templates *t); /* NULL is fine */
 
-/* A path of the dataset, without its query. Past LIMIT_TEMPLATE_NODES nothing new is learned. */
-int template_learn(struct templates *t, struct span path); /* SC_ENOMEM */
+/* A path of the dataset, without its query. Past LIMIT_TEMPLATE_NODES nothing new is learned.
+ * *ret_leaf: stands for its route until templates_changes() rises, at most TEMPLATE_LEAVES; 0: no
+ * number does. NULL is fine. SC_ENOMEM. */
+#define TEMPLATE_LEAVES (LIMIT_TEMPLATE_NODES + 1)
+int template_learn(struct templates *t, struct span path, uint32_t *ret_leaf);
 
 /* Rises when routes are no more what they were, at most LIMIT_TEMPLATE_NODES /
  * LIMIT_TEMPLATE_FANOUT times. */

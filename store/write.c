@@ -9,7 +9,9 @@
 #include "core/json.h"
 #include "core/limits.h"
 #include "db.h"
+#include "route_table.h"
 #include "schema.h"
+#include "totals.h"
 
 /* A head of control characters only, six bytes of JSON each, and the brackets of its fields. */
 #define JSON_BYTES (6u * LIMIT_HEAD_BYTES + 16u * LIMIT_FIELDS)
@@ -45,14 +47,15 @@ enum column {
 	REQUEST_TRAILERS,
 	RESPONSE_TRAILERS,
 	SAMPLE,
+	TEMPLATE,
 };
 
 static const char insert_sql[] =
 	"INSERT INTO exchange (capture_id, ts_us, connection, position, client, client_port,"
 	" server, server_port, method, scheme, host, path, query, version, request_headers, request_body,"
 	" request_size, status, response_headers, response_body, response_size, ttfb_us,"
-	" duration_us, route, state, request_raw, request_trailers, response_trailers, sample)"
-	" VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)";
+	" duration_us, route, state, request_raw, request_trailers, response_trailers, sample,"
+	" template) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)";
 
 /* The head bound last. The next one of a client, and more so of a server, is often the same byte
  * for byte; then what was made of it, and is still bound, is right again. */
@@ -80,6 +83,9 @@ struct capture_sink {
 	struct end client, server;
 	struct seen request, response;
 	struct buf request_trailers, response_trailers;
+	struct route_table *routes;
+	int64_t route;	/* of the path that is bound */
+	struct total *total;
 	bool failed;
 };
 
@@ -225,7 +231,7 @@ static int bind_request(struct capture_sink *w, const struct message *m, int64_t
 
 	if (!same_head(&w->request, m) && bind_request_head(w, m))
 		return SQLITE_NOMEM;
-	return bind_id(q, REQUEST_BODY, body) ||
+	return bind_id(q, REQUEST_BODY, body) || bind_id(q, TEMPLATE, w->route) ||
 	       sqlite3_bind_int64(q, REQUEST_SIZE, (int64_t)m->body_size) ||
 	       bind_trailers(q, REQUEST_TRAILERS, &w->request_trailers, m);
 }
@@ -258,6 +264,27 @@ static int write_chunks(struct capture_sink *w, int64_t id, const struct message
 	return db_run(w->st, q, err);
 }
 
+/* The head bound last is still this one's: so is its route. */
+static int find_route(struct capture_sink *w, const struct exchange *ex, struct err *err)
+{
+	const struct message *m = ex->request;
+	struct target t;
+
+	if (same_head(&w->request, m))
+		return SC_OK;
+	target_split(message_target(m), &t);
+	return route_table_find(w->routes, t.path, !ex->response || ex->response->status != 404,
+				&w->route, err);
+}
+
+static void add_up(struct total *t, const struct exchange *ex)
+{
+	t->n[CAPTURE_EXCHANGES]++;
+	t->n[CAPTURE_STATES + ex->state]++;
+	t->n[CAPTURE_REQUEST_BYTES] += (int64_t)ex->request->body_size;
+	t->n[CAPTURE_RESPONSE_BYTES] += ex->response ? (int64_t)ex->response->body_size : 0;
+}
+
 static int write_exchange(struct capture_sink *w, const struct exchange *ex, struct err *err)
 {
 	struct store *st = w->st;
@@ -268,6 +295,8 @@ static int write_exchange(struct capture_sink *w, const struct exchange *ex, str
 		rc = body_keep(st, buf_span(&ex->request->body), &request_body, err);
 	if (!rc && ex->response)
 		rc = body_keep(st, buf_span(&ex->response->body), &response_body, err);
+	if (!rc)
+		rc = find_route(w, ex, err);
 	if (rc)
 		return rc;
 	if (bind_rest(w, ex) || bind_request(w, ex->request, request_body) ||
@@ -277,7 +306,10 @@ static int write_exchange(struct capture_sink *w, const struct exchange *ex, str
 	w->row = sqlite3_last_insert_rowid(st->db);
 	if (!rc && ex->request->chunk_lines.len)
 		rc = write_chunks(w, w->row, ex->request, err);
-	return rc ? rc : db_row(st, err);
+	if (rc)
+		return rc;
+	add_up(w->total, ex);
+	return db_row(st, err);
 }
 
 static int capture_put(struct sink *s, const struct exchange *ex, struct err *err)
@@ -334,6 +366,8 @@ static void capture_free(struct sink *s)
 	db_rollback(w->st);
 	sqlite3_finalize(w->insert);
 	sqlite3_finalize(w->insert_chunks);
+	total_close(w->st, w->total);
+	route_table_free(w->routes);
 	seen_done(&w->request);
 	seen_done(&w->response);
 	buf_done(&w->request_trailers);
@@ -405,6 +439,10 @@ int store_capture_new(struct store *st, int64_t started_us, const char *source,
 	if (!rc)
 		rc = db_prepare(st, "INSERT INTO request_chunks VALUES (?1, ?2)",
 				&w->insert_chunks, err);
+	if (!rc)
+		rc = route_table_open(st, &w->routes, err);
+	if (!rc)
+		rc = total_open(st, TOTAL_OF_CAPTURE, w->capture_id, &w->total, err);
 	if (!rc && sqlite3_bind_int64(w->insert, CAPTURE_ID, w->capture_id))
 		rc = db_fail(st, err);
 	if (rc) {

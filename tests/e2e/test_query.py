@@ -263,6 +263,6 @@ def test_missing_view_is_named(store, tmp_path):
     copy = tmp_path / "copy.db"
     copy.write_bytes(store.read_bytes())
     with contextlib.closing(sqlite3.connect(copy)) as db, db:
-        db.execute("drop view route_summary")
-    done = run("query", copy, "routes", status=2)
-    assert len(done.err_lines) == 1 and "route_summary" in done.err
+        db.execute("drop view request")
+    done = run("query", copy, "slowest", status=2)
+    assert len(done.err_lines) == 1 and "request" in done.err

@@ -70,10 +70,10 @@ static void test_wrong_files(void **state)
 	assert_int_equal(file.st_size, 0);
 	store_close(open_store(p->path, STORE_CREATE));
 	store_close(open_store(p->path, STORE_UPDATE));
-	run_sql(p->path, "PRAGMA user_version = 2");
+	run_sql(p->path, "PRAGMA user_version = 3");
 	for (int i = 0; i < 3; i++)
-		assert_refused(p->path, modes[i], "schema version 2");
-	run_sql(p->path, "PRAGMA user_version = 1");
+		assert_refused(p->path, modes[i], "schema version 3");
+	run_sql(p->path, "PRAGMA user_version = 2");
 	store_close(open_store(p->path, STORE_READ));
 }
 

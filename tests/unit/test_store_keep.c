@@ -40,7 +40,13 @@ static void assert_sound(const char *path)
 {
 	assert_rows(path, "PRAGMA integrity_check", "ok\n");
 	assert_rows(path, "PRAGMA foreign_key_check", "");
-	assert_rows(path, "PRAGMA user_version", "1\n");
+	assert_rows(path, "PRAGMA user_version", "2\n");
+	assert_rows(path, "SELECT (SELECT coalesce(sum(exchanges), 0) FROM capture_total)"
+			  " = (SELECT count(*) FROM exchange),"
+			  " (SELECT coalesce(sum(results), 0) FROM replay_total)"
+			  " = (SELECT count(*) FROM result),"
+			  " (SELECT bodies FROM body_total) = (SELECT count(*) FROM body)",
+		    "1|1|1\n");
 }
 
 static const struct {

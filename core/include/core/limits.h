@@ -124,6 +124,7 @@
 #define LIMIT_TEMPLATE_NODES 65536u          /* path segments remembered to find routes */
 #define LIMIT_TEMPLATE_FANOUT 100u           /* more segments in one place are values */
 #define LIMIT_TEMPLATE_SEGMENT 256u          /* bytes; a longer one is a value */
+#define LIMIT_TEMPLATES 16384u               /* routes that a store tells apart */
 
 /* Keeping stores. */
 #define LIMIT_MERGE_STORES 64                /* merged at once, all open */
