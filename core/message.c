@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "core/limits.h"
+#include "message_private.h"
 
 /* Struct, index and head of a message from the wire are one allocation: most are never edited. */
 static uint8_t *inline_head(const struct message *m)
@@ -17,24 +18,22 @@ static uint8_t *inline_head(const struct message *m)
 
 static struct field *inline_fields(const struct message *m)
 {
-	size_t at = (m->head_len + _Alignof(struct field) - 1) & ~(_Alignof(struct field) - 1);
+	size_t at = (m->head_room + _Alignof(struct field) - 1) & ~(_Alignof(struct field) - 1);
 
 	return (struct field *)(uintptr_t)((const uint8_t *)(m + 1) + at);
 }
 
-static struct message *message_alloc(const uint8_t *head, uint32_t head_len, uint32_t room,
-				     size_t body_max)
+struct message *message_alloc(uint32_t head_room, uint32_t fields_room, size_t body_max)
 {
-	size_t bytes = sizeof(struct message) + head_len + _Alignof(struct field) +
-		       room * sizeof(struct field);
+	size_t bytes = sizeof(struct message) + head_room + _Alignof(struct field) +
+		       fields_room * sizeof(struct field);
 	struct message *m = malloc(bytes);
 
 	if (!m)
 		return NULL;
-	*m = (struct message){.head_len = head_len};
+	*m = (struct message){.head_room = head_room};
 	m->head = inline_head(m);
 	m->fields = inline_fields(m);
-	memcpy(m->head, head, head_len);
 	buf_init(&m->body, body_max);
 	buf_init(&m->chunk_lines, LIMIT_CHUNK_LINES + LIMIT_TRAILER_BYTES);
 	return m;
@@ -43,10 +42,12 @@ static struct message *message_alloc(const uint8_t *head, uint32_t head_len, uin
 int message_new(const uint8_t *head, uint32_t head_len, const struct field *fields,
 		uint32_t n_fields, size_t body_max, struct message **ret)
 {
-	struct message *m = message_alloc(head, head_len, n_fields, body_max);
+	struct message *m = message_alloc(head_len, n_fields, body_max);
 
 	if (!m)
 		return SC_ENOMEM;
+	memcpy(m->head, head, head_len);
+	m->head_len = head_len;
 	if (n_fields)
 		memcpy(m->fields, fields, n_fields * sizeof(*fields));
 	m->n_fields = n_fields;
@@ -72,7 +73,7 @@ void message_free(struct message *m)
 
 size_t message_footprint(const struct message *m)
 {
-	return sizeof(*m) + m->head_len + m->n_fields * sizeof(*m->fields) + m->body.cap +
+	return sizeof(*m) + m->head_room + m->n_fields * sizeof(*m->fields) + m->body.cap +
 	       m->chunk_lines.cap + m->trailer_len +
 	       m->n_trailer_fields * sizeof(*m->trailer_fields);
 }
@@ -103,6 +104,7 @@ static int move_out(struct message *m, uint32_t extra_fields)
 	if (m->n_fields)
 		memcpy(fields, m->fields, m->n_fields * sizeof(*fields));
 	m->head = head;
+	m->head_room = m->head_len + 1u;
 	m->fields = fields;
 	return SC_OK;
 }
@@ -125,14 +127,15 @@ static int splice(struct message *m, uint32_t off, uint32_t del, struct span ins
 
 	if (len > LIMIT_HEAD_BYTES)
 		return SC_EFULL;
-	rc = move_out(m, 0);
+	rc = len > m->head_room ? move_out(m, 0) : SC_OK;
 	if (rc)
 		return rc;
-	if (len > m->head_len) {
+	if (len > m->head_room) {
 		head = realloc(m->head, len);
 		if (!head)
 			return SC_ENOMEM;
 		m->head = head;
+		m->head_room = (uint32_t)len;
 	}
 	memmove(m->head + off + ins.len, m->head + off + del, tail);
 	if (ins.len)
@@ -428,13 +431,13 @@ int message_edit_head(struct message *m, const struct edit *edits, size_t n)
 	m->method = moved_slice(edits, n, m->method);
 	m->target = moved_slice(edits, n, m->target);
 	m->reason = moved_slice(edits, n, m->reason);
-	explicit_bzero(m->head, m->head_len);
+	explicit_bzero(m->head, m->head_room);
 	if (m->head != inline_head(m)) {
 		free(m->head);
 		free(m->fields);
 	}
 	m->head = head;
-	m->head_len = len;
+	m->head_len = m->head_room = len;
 	m->fields = fields;
 	return SC_OK;
 }
@@ -643,9 +646,11 @@ int message_parse(const uint8_t *head, size_t len, size_t body_max, struct messa
 
 	if (len == 0 || len > LIMIT_HEAD_BYTES)
 		return len ? SC_EFULL : SC_EPROTO;
-	m = message_alloc(head, (uint32_t)len, lines_of(head, len), body_max);
+	m = message_alloc((uint32_t)len, lines_of(head, len), body_max);
 	if (!m)
 		return SC_ENOMEM;
+	memcpy(m->head, head, len);
+	m->head_len = (uint32_t)len;
 	end = line_end(m, 0, &next);
 	if (parse_version(m, 0, end) == SC_OK)
 		rc = parse_status_line(m, end);
@@ -659,87 +664,6 @@ int message_parse(const uint8_t *head, size_t len, size_t body_max, struct messa
 	}
 	*ret = m;
 	return SC_OK;
-}
-
-static int build(struct buf *head, const struct header *headers, uint32_t n, size_t body_max,
-		 struct message **ret)
-{
-	int rc = buf_add_str(head, "\r\n");
-
-	for (uint32_t i = 0; i < n && !rc; i++) {
-		rc = buf_add_span(head, headers[i].name);
-		if (!rc)
-			rc = buf_add_str(head, ": ");
-		if (!rc)
-			rc = buf_add_span(head, headers[i].value);
-		if (!rc)
-			rc = buf_add_str(head, "\r\n");
-	}
-	if (!rc)
-		rc = buf_add_str(head, "\r\n");
-	if (!rc)
-		rc = message_parse(head->data, head->len, body_max, ret);
-	buf_done(head);
-	return rc;
-}
-
-/* Bytes of the field lines, and of the lines' ends around them: so that a head grows once. */
-static size_t fields_room(const struct header *headers, uint32_t n)
-{
-	size_t room = 4;
-
-	for (uint32_t i = 0; i < n; i++)
-		room += headers[i].name.len + headers[i].value.len + 4;
-	return room;
-}
-
-static const char *wire_version(struct span version)
-{
-	return span_eq(version, span_str("1.0")) ? "1.0" : "1.1";
-}
-
-int message_build_request(struct span method, struct span target, struct span version,
-			  const struct header *headers, uint32_t n, size_t body_max,
-			  struct message **ret)
-{
-	struct buf head;
-	int rc;
-
-	buf_init(&head, LIMIT_HEAD_BYTES);
-	rc = buf_reserve(&head, method.len + target.len + 10 + fields_room(headers, n));
-	if (!rc)
-		rc = buf_add_span(&head, method);
-	if (!rc)
-		rc = buf_add_str(&head, " ");
-	if (!rc)
-		rc = buf_add_span(&head, target);
-	if (!rc)
-		rc = buf_add_str(&head, " HTTP/");
-	if (!rc)
-		rc = buf_add_str(&head, wire_version(version));
-	if (rc) {
-		buf_done(&head);
-		return rc;
-	}
-	return build(&head, headers, n, body_max, ret);
-}
-
-int message_build_response(uint16_t status, struct span reason, struct span version,
-			   const struct header *headers, uint32_t n, size_t body_max,
-			   struct message **ret)
-{
-	struct buf head;
-	int rc;
-
-	buf_init(&head, LIMIT_HEAD_BYTES);
-	rc = buf_addf(&head, "HTTP/%s %03u ", wire_version(version), status);
-	if (!rc)
-		rc = buf_add_span(&head, reason);
-	if (rc) {
-		buf_done(&head);
-		return rc;
-	}
-	return build(&head, headers, n, body_max, ret);
 }
 
 static struct span cut(struct span *s, size_t n)

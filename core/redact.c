@@ -133,7 +133,7 @@ static void empty(struct message *m)
 {
 	if (!m)
 		return;
-	explicit_bzero(m->head, m->head_len);
+	explicit_bzero(m->head, m->head_room);
 	m->n_fields = 0;
 	if (m->trailer_len)
 		explicit_bzero(m->trailer, m->trailer_len);

@@ -28,6 +28,8 @@ struct fields {
 	struct header items[LIMIT_FIELDS];
 	uint32_t n;
 	bool read;
+	struct field_lines lines; /* of the items, once they are asked for */
+	bool lined, plain;	  /* plain: there are such lines */
 };
 
 /* An address read last. */
@@ -47,6 +49,7 @@ struct store_source {
 	bool running; /* `order`, or else `row`, stands on a row */
 	bool stopped;
 	bool several; /* captures: connections are told apart by both numbers */
+	bool chunks;  /* there are chunk lines */
 	struct route *routes;
 	unsigned n_routes;
 	struct fields request, response, trailers;
@@ -71,36 +74,41 @@ enum column {
 	VERSION,
 	REQUEST_HEADERS,
 	REQUEST_SIZE,
+	ROUTE,
+	STATE,
+	REQUEST_RAW,
+	REQUEST_TRAILERS,
+	REQUEST_DATA,
+	CHUNKS,
+	/* Of STORE_EXCHANGES alone. */
 	STATUS,
 	RESPONSE_HEADERS,
 	RESPONSE_SIZE,
 	TTFB_US,
 	DURATION_US,
-	ROUTE,
-	STATE,
-	REQUEST_RAW,
-	REQUEST_TRAILERS,
 	RESPONSE_TRAILERS,
 	SAMPLE,
-	REQUEST_DATA,
 	RESPONSE_DATA,
-	CHUNKS,
 };
 
-#define ROW_SQL(status, headers, size, trailers, data, join)                                       \
+/* Every column costs, read or not: what comes with the answer is left out where nobody wants it,
+ * and the search for chunk lines where the store has none. */
+#define ROW_SQL(response, end, chunks)                                                             \
 	"SELECT e.id, e.capture_id, e.ts_us, e.connection, e.position, e.client, e.client_port,"   \
 	" e.server, e.server_port, e.method, e.scheme, e.path, e.query, e.version,"                \
-	" e.request_headers, e.request_size, " status ", " headers ", " size                       \
-	", e.ttfb_us, e.duration_us, e.route, e.state, e.request_raw, e.request_trailers, "        \
-	trailers ", e.sample, q.data, " data ", c.lines"                                           \
-	" FROM exchange e LEFT JOIN body q ON q.id = e.request_body" join                          \
-	" LEFT JOIN request_chunks c ON c.exchange_id = e.id"
+	" e.request_headers, e.request_size, e.route, e.state, e.request_raw, e.request_trailers,"  \
+	" q.data, " chunks response " FROM exchange e LEFT JOIN body q ON q.id = e.request_body" end
+#define RESPONSE_SQL                                                                               \
+	", e.status, e.response_headers, e.response_size, e.ttfb_us, e.duration_us,"               \
+	" e.response_trailers, e.sample, r.data"
+#define RESPONSE_END " LEFT JOIN body r ON r.id = e.response_body"
+#define CHUNKS_END " LEFT JOIN request_chunks c ON c.exchange_id = e.id"
 
-static const char *const row_sql[] = {
-	[STORE_EXCHANGES] = ROW_SQL("e.status", "e.response_headers", "e.response_size",
-				    "e.response_trailers", "r.data",
-				    " LEFT JOIN body r ON r.id = e.response_body"),
-	[STORE_REQUESTS] = ROW_SQL("NULL", "NULL", "NULL", "NULL", "NULL", ""),
+/* By what is wanted, and whether there are chunk lines. */
+static const char *const row_sql[][2] = {
+	[STORE_EXCHANGES] = {ROW_SQL(RESPONSE_SQL, RESPONSE_END, "NULL"),
+			     ROW_SQL(RESPONSE_SQL, RESPONSE_END CHUNKS_END, "c.lines")},
+	[STORE_REQUESTS] = {ROW_SQL("", "", "NULL"), ROW_SQL("", CHUNKS_END, "c.lines")},
 };
 
 /* The parameters of a batch; those of a choice that was not made are not in it. */
@@ -250,19 +258,32 @@ static int read_fields(struct fields *f, struct span text)
 	if (!rc && !plain_fields(f))
 		rc = json_fields(f);
 	f->read = rc == SC_OK;
+	f->lined = false;
 	return rc == SC_EFULL ? SC_EINVAL : rc;
+}
+
+/* NULL: they must go through a parser. */
+static const struct field_lines *lines_of(struct fields *f)
+{
+	if (!f->lined) {
+		f->plain = field_lines_set(&f->lines, f->items, f->n) == SC_OK;
+		f->lined = true;
+	}
+	return f->plain ? &f->lines : NULL;
 }
 
 static void fields_init(struct fields *f)
 {
 	buf_init(&f->text, JSON_BYTES);
 	buf_init(&f->unescaped, JSON_BYTES);
+	field_lines_init(&f->lines);
 }
 
 static void fields_done(struct fields *f)
 {
 	buf_done(&f->text);
 	buf_done(&f->unescaped);
+	field_lines_done(&f->lines);
 	json_decref(f->json);
 }
 
@@ -314,19 +335,30 @@ static int head_from_parts(struct store_source *r, size_t body_max, struct messa
 {
 	sqlite3_stmt *q = r->row;
 	struct fields *f = &r->request;
+	struct span target;
 	int rc = read_fields(f, column(q, REQUEST_HEADERS));
 
 	if (rc)
 		return rc;
-	buf_clear(&r->target);
-	rc = buf_add_span(&r->target, column(q, PATH));
-	if (!rc && !column_is_null(q, QUERY))
-		rc = buf_add_str(&r->target, "?");
-	if (!rc)
-		rc = buf_add_span(&r->target, column(q, QUERY));
+	target = column(q, PATH);
+	if (!column_is_null(q, QUERY)) {
+		buf_clear(&r->target);
+		rc = buf_add_span(&r->target, target);
+		if (!rc)
+			rc = buf_add_str(&r->target, "?");
+		if (!rc)
+			rc = buf_add_span(&r->target, column(q, QUERY));
+		target = buf_span(&r->target);
+	}
 	if (rc)
 		return rc;
-	return message_build_request(column(q, METHOD), buf_span(&r->target), column(q, VERSION),
+	if (lines_of(f)) {
+		rc = message_build_with(column(q, METHOD), target, column(q, VERSION), &f->lines,
+					body_max, ret);
+		if (rc != SC_EPROTO)
+			return rc;
+	}
+	return message_build_request(column(q, METHOD), target, column(q, VERSION),
 				     f->items, f->n, body_max, ret);
 }
 
@@ -352,7 +384,7 @@ static int read_request(struct store_source *r, struct exchange *ex, struct err 
 		rc = set_trailers(r, m, column(q, REQUEST_TRAILERS));
 	if (rc)
 		return message_failed(r, rc, "request_trailers are no [[name, value], ...]", err);
-	if (!column_is_null(q, CHUNKS))
+	if (r->chunks && !column_is_null(q, CHUNKS))
 		rc = buf_add_span(&m->chunk_lines, column(q, CHUNKS));
 	if (rc)
 		return message_failed(r, rc, "request_chunks.lines are too long", err);
@@ -473,9 +505,6 @@ static int read_exchange(struct store_source *r, struct exchange *ex, struct err
 	ex->connection = read_connection(r);
 	ex->position = (uint32_t)sqlite3_column_int64(q, POSITION);
 	ex->scheme = span_eq(column(q, SCHEME), span_str("https")) ? "https" : "http";
-	ex->ttfb_us = read_time(q, TTFB_US);
-	ex->duration_us = read_time(q, DURATION_US);
-	ex->sample = column_is_null(q, SAMPLE) ? 100 : sqlite3_column_double(q, SAMPLE);
 	read_end(q, CLIENT, CLIENT_PORT, &r->client, &ex->client);
 	read_end(q, SERVER, SERVER_PORT, &r->server, &ex->server);
 	if (!state || exchange_state_parse((const char *)state, &ex->state))
@@ -483,9 +512,12 @@ static int read_exchange(struct store_source *r, struct exchange *ex, struct err
 	rc = intern_route(r, &ex->route, err);
 	if (!rc)
 		rc = read_request(r, ex, err);
-	if (!rc && !column_is_null(q, STATUS))
-		rc = read_response(r, ex, err);
-	return rc;
+	if (rc || r->choice.parts == STORE_REQUESTS)
+		return rc;
+	ex->ttfb_us = read_time(q, TTFB_US);
+	ex->duration_us = read_time(q, DURATION_US);
+	ex->sample = column_is_null(q, SAMPLE) ? 100 : sqlite3_column_double(q, SAMPLE);
+	return column_is_null(q, STATUS) ? SC_OK : read_response(r, ex, err);
 }
 
 static int bind_place(struct store_source *r, sqlite3_stmt *q, struct err *err)
@@ -662,19 +694,21 @@ static int prepare_statements(struct store_source *r, bool indexed, int64_t last
 
 	if (indexed) {
 		(void)sqlite3_snprintf(sizeof(text), text, " LIMIT %u", BATCH);
-		return prepare_batch(r, row_sql[r->choice.parts], text, last, &r->row, err);
+		return prepare_batch(r, row_sql[r->choice.parts][r->chunks], text, last, &r->row,
+				     err);
 	}
 	rc = prepare_batch(r, "SELECT e.id FROM exchange e", "", last, &r->order, err);
 	if (rc)
 		return rc;
-	(void)sqlite3_snprintf(sizeof(text), text, "%s WHERE e.id = ?1", row_sql[r->choice.parts]);
+	(void)sqlite3_snprintf(sizeof(text), text, "%s WHERE e.id = ?1",
+			       row_sql[r->choice.parts][r->chunks]);
 	return db_prepare(r->st, text, &r->row, err);
 }
 
 static int source_prepare(struct store_source *r, struct err *err)
 {
 	struct store *st = r->st;
-	int64_t last, indexed, captures;
+	int64_t last, indexed, captures, chunks;
 	int rc = r->choice.capture_id ? has_capture(st, r->choice.capture_id, err) : SC_OK;
 
 	if (!rc)
@@ -685,10 +719,12 @@ static int source_prepare(struct store_source *r, struct err *err)
 		rc = db_integer(st, "SELECT count(*) FROM sqlite_schema WHERE type = 'index'"
 				" AND name = 'exchange_time'", &indexed, err);
 	if (!rc)
-		rc = prepare_statements(r, indexed != 0, last, err);
-	if (!rc)
-		r->several = r->choice.capture_id == 0 && captures > 1;
-	return rc;
+		rc = db_integer(st, "SELECT EXISTS (SELECT 1 FROM request_chunks)", &chunks, err);
+	if (rc)
+		return rc;
+	r->several = r->choice.capture_id == 0 && captures > 1;
+	r->chunks = chunks != 0;
+	return prepare_statements(r, indexed != 0, last, err);
 }
 
 int store_source_of(struct store *st, const struct store_choice *choice, struct source **ret,

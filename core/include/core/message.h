@@ -37,8 +37,8 @@ enum message_flags {
 struct message {
 	/* Start line, fields and the blank line. Owned. */
 	uint8_t *head;
-	uint32_t head_len;
-	struct field *fields; /* owned */
+	uint32_t head_len, head_room; /* room: bytes that `head` may have before it must move */
+	struct field *fields;	      /* owned */
 	uint32_t n_fields;
 
 	struct slice method, target; /* of a request */
@@ -116,6 +116,23 @@ int message_build_request(struct span method, struct span target, struct span ve
 int message_build_response(uint16_t status, struct span reason, struct span version,
 			   const struct header *headers, uint32_t n, size_t body_max,
 			   struct message **ret);
+
+/* Field lines that stand in several heads: made once, then copied. All zero is empty. */
+struct field_lines {
+	struct buf bytes;     /* "Name: value\r\n" each */
+	struct field *fields; /* where names and values are in it; owned */
+	uint32_t n, room;
+};
+void field_lines_init(struct field_lines *l);
+void field_lines_done(struct field_lines *l);
+/* Instead of what it held. SC_EPROTO where the lines would be read as something else than these
+ * headers, and must go through a parser: a name that is no token (RFC 9110, 5.1), a value with a
+ * line's end in it or white space around it. SC_EFULL, SC_ENOMEM; then it is empty. */
+int field_lines_set(struct field_lines *l, const struct header *headers, uint32_t n);
+/* message_build_request() with such lines. SC_EPROTO also where the start line would be read as
+ * something else. */
+int message_build_with(struct span method, struct span target, struct span version,
+		       const struct field_lines *lines, size_t body_max, struct message **ret);
 
 /* Whether building from the parts gives the same head bytes again, so that the parts are enough. */
 bool message_is_canonical(const struct message *m);
