@@ -137,9 +137,15 @@ void db_rollback(struct store *st)
 	totals_forget(st);
 }
 
+int db_rows(struct store *st, unsigned n, struct err *err)
+{
+	st->rows += n;
+	return st->rows >= LIMIT_TRANSACTION_ROWS ? db_commit(st, err) : SC_OK;
+}
+
 int db_row(struct store *st, struct err *err)
 {
-	return ++st->rows >= LIMIT_TRANSACTION_ROWS ? db_commit(st, err) : SC_OK;
+	return db_rows(st, 1, err);
 }
 
 int db_tick(struct store *st, int64_t now_us, struct err *err)

@@ -52,6 +52,7 @@ int db_end(struct store *st, const char *sql, int64_t id, int64_t ended_us, cons
  * is reached, db_tick() when the limit of time is. */
 int db_begin(struct store *st, struct err *err);
 int db_row(struct store *st, struct err *err);
+int db_rows(struct store *st, unsigned n, struct err *err); /* of one statement */
 int db_tick(struct store *st, int64_t now_us, struct err *err);
 int db_commit(struct store *st, struct err *err);
 void db_rollback(struct store *st);

@@ -28,101 +28,198 @@ enum column {
 	HEADERS,
 	BODY,
 	ERROR,
+	N_COLUMNS = ERROR,
 };
 
-static const char insert_sql[] =
-	"INSERT INTO result (replay_id, exchange_id, pass, due_us, sent_us, ttfb_us, duration_us,"
-	" latency_us, status, headers, body, error) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)";
+/* Rows that one statement writes: most of what a statement costs it costs once. */
+#define BATCH 8u
+
+#define ROW_SQL "(?,?,?,?,?,?,?,?,?,?,?,?)"
+#define INSERT_SQL                                                                                 \
+	"INSERT INTO result (replay_id, exchange_id, pass, due_us, sent_us, ttfb_us, duration_us,"  \
+	" latency_us, status, headers, body, error) VALUES " ROW_SQL
+#define MORE_SQL "," ROW_SQL
+
+static const char one_sql[] = INSERT_SQL;
+static const char batch_sql[] =
+	INSERT_SQL MORE_SQL MORE_SQL MORE_SQL MORE_SQL MORE_SQL MORE_SQL MORE_SQL;
+
+/* A result that waits for its batch. */
+struct row {
+	int64_t exchange_id, pass, due_us, sent_us, ttfb_us, duration_us, latency_us, body;
+	int status;	   /* 0: none */
+	const char *error; /* NULL: none; static */
+	bool has_headers;
+	/* The head that stood here last, and what was made of it: a server's next one is often the
+	 * same byte for byte. */
+	struct buf head, headers;
+	uint32_t head_fields;
+	bool new_headers; /* not yet bound to the batch */
+};
 
 struct replay_sink {
 	struct result_sink sink; /* first */
 	struct store *st;        /* borrowed */
 	enum save_mode save;
-	sqlite3_stmt *insert;
+	sqlite3_stmt *one, *batch;
+	struct row rows[BATCH];
+	unsigned n;		 /* rows that wait */
+	struct row bound[BATCH]; /* of `batch`; their buffers are those of `rows` */
+	bool batch_bound;
 	struct total *total;
-	/* The head bound last, and what was made of it. A server's next one is often the same byte
-	 * for byte, and then what is bound is right again. */
-	struct buf head, headers;
-	uint32_t head_fields;
-	bool headers_bound;
 	bool failed;
 };
 
-static bool same_head(const struct replay_sink *w, const struct message *m)
+static int make_headers(struct row *row, const struct message *m)
 {
-	return w->headers_bound && m->n_fields == w->head_fields &&
-	       span_eq(span_of(m->head, m->head_len), buf_span(&w->head));
+	if (row->head.len && m->n_fields == row->head_fields &&
+	    span_eq(span_of(m->head, m->head_len), buf_span(&row->head)))
+		return SC_OK;
+	buf_clear(&row->head);
+	buf_clear(&row->headers);
+	if (json_add_fields(&row->headers, m->head, m->fields, m->n_fields) ||
+	    buf_add(&row->head, m->head, m->head_len))
+		return SC_ENOMEM;
+	row->head_fields = m->n_fields;
+	row->new_headers = true;
+	return SC_OK;
 }
 
-static int bind_headers(struct replay_sink *w, const struct message *m)
+static int bind_times(sqlite3_stmt *q, int at, const struct row *row)
 {
-	if (same_head(w, m))
-		return SQLITE_OK;
-	w->headers_bound = false;
-	buf_clear(&w->head);
-	buf_clear(&w->headers);
-	if (buf_add(&w->head, m->head, m->head_len) ||
-	    json_add_fields(&w->headers, m->head, m->fields, m->n_fields) ||
-	    sqlite3_bind_text(w->insert, HEADERS, (const char *)w->headers.data,
-			      (int)w->headers.len, SQLITE_STATIC))
-		return SQLITE_NOMEM;
-	w->head_fields = m->n_fields;
-	w->headers_bound = true;
-	return SQLITE_OK;
-}
-
-static int bind_no_headers(struct replay_sink *w)
-{
-	w->headers_bound = false;
-	return sqlite3_bind_null(w->insert, HEADERS);
-}
-
-static int bind_times(sqlite3_stmt *q, const struct result *r)
-{
-	return sqlite3_bind_int64(q, EXCHANGE_ID, r->exchange_id) ||
-	       sqlite3_bind_int64(q, PASS, r->pass) || db_bind_time(q, DUE_US, r->due_us) ||
+	return sqlite3_bind_int64(q, at + EXCHANGE_ID, row->exchange_id) ||
+	       db_bind_time(q, at + DUE_US, row->due_us) ||
 	       /* 0: never sent. */
-	       db_bind_time(q, SENT_US, r->sent_us > 0 ? r->sent_us : -1) ||
-	       db_bind_time(q, TTFB_US, r->ttfb_us) ||
-	       db_bind_time(q, DURATION_US, r->duration_us) ||
-	       db_bind_time(q, LATENCY_US, r->latency_us);
+	       db_bind_time(q, at + SENT_US, row->sent_us > 0 ? row->sent_us : -1) ||
+	       db_bind_time(q, at + TTFB_US, row->ttfb_us) ||
+	       db_bind_time(q, at + DURATION_US, row->duration_us) ||
+	       db_bind_time(q, at + LATENCY_US, row->latency_us);
 }
 
-static int bind_answer(struct replay_sink *w, const struct result *r, int64_t body)
+static int bind_headers(sqlite3_stmt *q, int at, const struct row *row)
 {
-	const struct message *m = r->response;
-	const char *error = result_error_text(r->error);
-	sqlite3_stmt *q = w->insert;
+	return row->has_headers
+		       ? sqlite3_bind_text(q, at + HEADERS, (const char *)row->headers.data,
+					   (int)row->headers.len, SQLITE_STATIC)
+		       : sqlite3_bind_null(q, at + HEADERS);
+}
 
-	if (m ? sqlite3_bind_int(q, STATUS, m->status) : sqlite3_bind_null(q, STATUS))
-		return SQLITE_NOMEM;
-	if (error[0] ? sqlite3_bind_text(q, ERROR, error, -1, SQLITE_STATIC)
-		     : sqlite3_bind_null(q, ERROR))
-		return SQLITE_NOMEM;
-	if (!m || w->save != SAVE_FULL)
-		return bind_no_headers(w) || sqlite3_bind_null(q, BODY);
-	return bind_headers(w, m) ||
-	       (body ? sqlite3_bind_int64(q, BODY, body) : sqlite3_bind_null(q, BODY));
+static int bind_answer(sqlite3_stmt *q, int at, const struct row *row)
+{
+	return sqlite3_bind_int64(q, at + PASS, row->pass) ||
+	       (row->status ? sqlite3_bind_int(q, at + STATUS, row->status)
+			    : sqlite3_bind_null(q, at + STATUS)) ||
+	       (row->body ? sqlite3_bind_int64(q, at + BODY, row->body)
+			  : sqlite3_bind_null(q, at + BODY)) ||
+	       (row->error ? sqlite3_bind_text(q, at + ERROR, row->error, -1, SQLITE_STATIC)
+			   : sqlite3_bind_null(q, at + ERROR));
+}
+
+static bool same_answer(const struct row *a, const struct row *b)
+{
+	return a->pass == b->pass && a->status == b->status && a->body == b->body &&
+	       a->error == b->error;
+}
+
+/* What is bound already, of the row that had this place before, is not bound again. */
+static int bind_batch(struct replay_sink *w)
+{
+	int rc = SQLITE_OK;
+
+	for (unsigned i = 0; i < BATCH && !rc; i++) {
+		struct row *row = &w->rows[i], *bound = &w->bound[i];
+		int at = (int)(i * N_COLUMNS);
+
+		rc = bind_times(w->batch, at, row);
+		if (!rc && (!w->batch_bound || !same_answer(row, bound)))
+			rc = bind_answer(w->batch, at, row);
+		if (!rc && (!w->batch_bound || row->has_headers != bound->has_headers ||
+			    row->new_headers))
+			rc = bind_headers(w->batch, at, row);
+		row->new_headers = false;
+		*bound = *row;
+	}
+	w->batch_bound = rc == SQLITE_OK;
+	return rc;
+}
+
+static void add_up(struct total *t, const struct row *row)
+{
+	t->n[REPLAY_RESULTS]++;
+	t->n[REPLAY_ANSWERED] += row->status != 0;
+	t->n[REPLAY_ERRORS] += row->error != NULL;
+}
+
+static int write_batch(struct replay_sink *w, struct err *err)
+{
+	int rc;
+
+	if (bind_batch(w))
+		return err_set(err, SC_ENOMEM, "%s: no memory", w->st->path);
+	rc = db_run(w->st, w->batch, err);
+	if (rc)
+		return rc;
+	for (unsigned i = 0; i < BATCH; i++)
+		add_up(w->total, &w->rows[i]);
+	return db_rows(w->st, BATCH, err);
+}
+
+static int write_one(struct replay_sink *w, const struct row *row, struct err *err)
+{
+	int rc = db_begin(w->st, err);
+
+	if (rc)
+		return rc;
+	if (bind_times(w->one, 0, row) || bind_answer(w->one, 0, row) ||
+	    bind_headers(w->one, 0, row))
+		return err_set(err, SC_ENOMEM, "%s: no memory", w->st->path);
+	rc = db_run(w->st, w->one, err);
+	if (rc)
+		return rc;
+	add_up(w->total, row);
+	return db_row(w->st, err);
+}
+
+/* What waits, be it less than a batch. */
+static int flush_rows(struct replay_sink *w, struct err *err)
+{
+	unsigned n = w->n;
+	int rc = SC_OK;
+
+	w->n = 0;
+	if (n == BATCH)
+		return write_batch(w, err);
+	for (unsigned i = 0; i < n && !rc; i++)
+		rc = write_one(w, &w->rows[i], err);
+	return rc;
 }
 
 static int write_result(struct replay_sink *w, const struct result *r, struct err *err)
 {
-	int64_t body = 0;
-	int rc = db_begin(w->st, err);
+	struct row *row = &w->rows[w->n];
+	const char *error = result_error_text(r->error);
+	bool full = r->response && w->save == SAVE_FULL;
+	int rc;
 
-	if (!rc && r->response && w->save == SAVE_FULL)
-		rc = body_keep(w->st, buf_span(&r->response->body), &body, err);
+	row->exchange_id = r->exchange_id;
+	row->pass = r->pass;
+	row->due_us = r->due_us;
+	row->sent_us = r->sent_us;
+	row->ttfb_us = r->ttfb_us;
+	row->duration_us = r->duration_us;
+	row->latency_us = r->latency_us;
+	row->status = r->response ? r->response->status : 0;
+	row->error = error[0] ? error : NULL;
+	row->has_headers = full;
+	row->body = 0;
+	rc = db_begin(w->st, err);
+	if (!rc && full)
+		rc = body_keep(w->st, buf_span(&r->response->body), &row->body, err);
+	if (!rc && full && make_headers(row, r->response))
+		rc = err_set(err, SC_ENOMEM, "%s: no memory", w->st->path);
 	if (rc)
 		return rc;
-	if (bind_times(w->insert, r) || bind_answer(w, r, body))
-		return err_set(err, SC_ENOMEM, "%s: no memory", w->st->path);
-	rc = db_run(w->st, w->insert, err);
-	if (rc)
-		return rc;
-	w->total->n[REPLAY_RESULTS]++;
-	w->total->n[REPLAY_ANSWERED] += r->response != NULL;
-	w->total->n[REPLAY_ERRORS] += result_error_text(r->error)[0] != '\0';
-	return db_row(w->st, err);
+	return ++w->n == BATCH ? flush_rows(w, err) : SC_OK;
 }
 
 int store_result_put(struct result_sink *s, const struct result *r, struct err *err)
@@ -152,8 +249,10 @@ static int replay_put(struct result_sink *s, struct result *r, struct err *err)
 static int replay_tick(struct result_sink *s, int64_t now_us, struct err *err)
 {
 	struct replay_sink *w = (struct replay_sink *)s;
-	int rc = db_tick(w->st, now_us, err);
+	int rc = w->failed ? SC_OK : flush_rows(w, err);
 
+	if (!rc)
+		rc = db_tick(w->st, now_us, err);
 	w->failed = w->failed || rc;
 	return rc;
 }
@@ -161,9 +260,11 @@ static int replay_tick(struct result_sink *s, int64_t now_us, struct err *err)
 static int replay_finish(struct result_sink *s, int64_t now_us, struct err *err)
 {
 	struct replay_sink *w = (struct replay_sink *)s;
-	int rc = db_commit(w->st, err);
+	int rc = w->failed ? SC_OK : flush_rows(w, err);
 
 	(void)now_us;
+	if (!rc)
+		rc = db_commit(w->st, err);
 	w->failed = w->failed || rc;
 	return rc;
 }
@@ -174,9 +275,12 @@ static void replay_free(struct result_sink *s)
 
 	db_rollback(w->st);
 	total_close(w->st, w->total);
-	sqlite3_finalize(w->insert);
-	buf_done(&w->head);
-	buf_done(&w->headers);
+	sqlite3_finalize(w->one);
+	sqlite3_finalize(w->batch);
+	for (unsigned i = 0; i < BATCH; i++) {
+		buf_done(&w->rows[i].head);
+		buf_done(&w->rows[i].headers);
+	}
 	free(w);
 }
 
@@ -220,13 +324,17 @@ static int sink_new(struct store *st, enum save_mode save, struct replay_sink **
 	w->sink.ops = &replay_ops;
 	w->st = st;
 	w->save = save;
-	buf_init(&w->head, LIMIT_HEAD_BYTES);
-	buf_init(&w->headers, JSON_BYTES);
+	for (unsigned i = 0; i < BATCH; i++) {
+		buf_init(&w->rows[i].head, LIMIT_HEAD_BYTES);
+		buf_init(&w->rows[i].headers, JSON_BYTES);
+	}
 	rc = body_open(st, err);
 	if (!rc)
 		rc = db_commit(st, err); /* the row is there from now on, whatever comes */
 	if (!rc)
-		rc = db_prepare(st, insert_sql, &w->insert, err);
+		rc = db_prepare(st, one_sql, &w->one, err);
+	if (!rc)
+		rc = db_prepare(st, batch_sql, &w->batch, err);
 	if (rc) {
 		replay_free(&w->sink);
 		return rc;
@@ -237,8 +345,12 @@ static int sink_new(struct store *st, enum save_mode save, struct replay_sink **
 
 static int sink_bind(struct replay_sink *w, int64_t id, struct err *err)
 {
-	if (sqlite3_bind_int64(w->insert, REPLAY_ID, id))
+	if (sqlite3_bind_int64(w->one, REPLAY_ID, id))
 		return db_fail(w->st, err);
+	for (int i = 0; i < (int)BATCH; i++) {
+		if (sqlite3_bind_int64(w->batch, i * N_COLUMNS + REPLAY_ID, id))
+			return db_fail(w->st, err);
+	}
 	return total_open(w->st, TOTAL_OF_REPLAY, id, &w->total, err);
 }
 
