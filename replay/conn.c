@@ -6,6 +6,8 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
 #include <openssl/bio.h>
 #include <openssl/err.h>
 #include <stdio.h>
@@ -354,4 +356,19 @@ int conn_recv(struct conn *c, void *p, size_t len, size_t *ret_n)
 		return tls_code(code, n, ret_n);
 	}
 	return plain_code(recv(c->fd, p, len, MSG_DONTWAIT), ret_n);
+}
+
+/* RFC 9293, 3.4: what is not acknowledged has not been delivered. Acknowledged were all bytes and
+ * the SYN. Under TLS a little more goes out than is sent here, which only makes this surer. */
+bool conn_untaken(const struct conn *c, size_t sent)
+{
+	struct tcp_info info = {0};
+	socklen_t len = sizeof(info);
+	uint64_t out;
+
+	if (getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0 ||
+	    len < offsetof(struct tcp_info, tcpi_bytes_retrans) + sizeof(info.tcpi_bytes_retrans))
+		return false;
+	out = info.tcpi_bytes_sent - info.tcpi_bytes_retrans + info.tcpi_notsent_bytes + 1;
+	return out >= info.tcpi_bytes_acked && out - info.tcpi_bytes_acked >= sent;
 }

@@ -56,6 +56,10 @@ static inline bool conn_is_open(const struct conn *c)
 int conn_send(struct conn *c, const void *p, size_t len, size_t *ret_n);
 int conn_recv(struct conn *c, void *p, size_t len, size_t *ret_n);
 
+/* Whether the target has taken none of the last `sent` bytes: its TCP has acknowledged none of them.
+ * Also of a connection that was reset, until it is closed. False where that cannot be known. */
+bool conn_untaken(const struct conn *c, size_t sent);
+
 /* What a failure to connect is called. */
 enum result_error conn_error(CURLcode code);
 

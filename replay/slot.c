@@ -210,9 +210,10 @@ static bool is_stale(const struct slot *s, enum result_error error)
 void slot_fail(struct engine *e, struct slot *s, enum result_error error)
 {
 	/* A server closes idle connections at the moment we use one. Sending again is safe where
-	 * the request changes nothing by being repeated, or where none of it went out (RFC
+	 * the request changes nothing by being repeated, or where none of it has arrived (RFC
 	 * 9112, 9.3.1). */
-	if (is_stale(s, error) && (s->shot->idempotent || s->out == 0) && !e->stopping) {
+	if (is_stale(s, error) && !e->stopping &&
+	    (s->shot->idempotent || conn_untaken(&s->conn, s->out))) {
 		TAILQ_REMOVE(&e->busy, s, link);
 		slot_close(s);
 		s->shot->retried = true;

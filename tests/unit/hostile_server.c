@@ -11,6 +11,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -104,6 +105,15 @@ static bool serve_stale(struct visit *v)
 	return v->n == 1 && serve_ok(v);
 }
 
+/* The answer and the end of the connection in one segment: whatever comes then meets a socket that
+ * is closed. */
+static bool serve_gone(struct visit *v)
+{
+	setsockopt(v->fd, IPPROTO_TCP, TCP_CORK, &(int){1}, sizeof(int));
+	(void)serve_ok(v);
+	return false;
+}
+
 static bool serve_until_close(struct visit *v)
 {
 	say(v->fd, "HTTP/1.1 200 OK\r\n\r\nto the end");
@@ -189,6 +199,7 @@ static const struct {
 	{"/trickle", serve_trickle},
 	{"/early", serve_early},
 	{"/stale", serve_stale},
+	{"/gone", serve_gone},
 	{"/until-close", serve_until_close},
 	{"/interim", serve_interim},
 	{"/bytes", serve_bytewise},

@@ -283,6 +283,28 @@ static void test_stale(void **state)
 	server_stop(s);
 }
 
+/* What none of has arrived has done nothing: it goes out again whatever it is. */
+static void test_stale_untaken(void **state)
+{
+	static const struct request requests[] = {
+		{"POST /gone HTTP/1.1", 1, 0, 0},
+		{"POST /gone HTTP/1.1", 1, 0, 0},
+		{"POST /ok HTTP/1.1", 1, 0, 0},
+	};
+	struct server *s = server_start();
+	struct run *r = run_new(s->port, requests, COUNT(requests));
+
+	(void)state;
+	r->options.connections = 1;
+	run_it(r, SC_OK);
+	assert_int_equal(r->stats.sent, 3);
+	assert_int_equal(r->stats.failed, 0);
+	assert_int_equal(server_seen(s), 3);
+	assert_int_equal(r->stats.connections, 3);
+	run_free(r);
+	server_stop(s);
+}
+
 /* A fresh connection that is closed without an answer is no stale one. */
 static void test_retried_once(void **state)
 {
@@ -708,7 +730,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_hostile),	   cmocka_unit_test(test_refused),
-		cmocka_unit_test(test_stale),	   cmocka_unit_test(test_retried_once),
+		cmocka_unit_test(test_stale),
+		cmocka_unit_test(test_stale_untaken),	   cmocka_unit_test(test_retried_once),
 		cmocka_unit_test(test_order),	   cmocka_unit_test(test_no_order),
 		cmocka_unit_test(test_pace),	   cmocka_unit_test(test_large),
 		cmocka_unit_test(test_origin),	   cmocka_unit_test(test_stop),

@@ -43,7 +43,7 @@ struct shot {
 	int64_t offset_ns;   /* when it is due, from the start; 0 from shot_new() */
 	int64_t due_ns;	     /* the sender's: the same on its clock */
 	bool head;	     /* HEAD: the answer has no body */
-	bool idempotent; /* may be sent again when a connection turns out stale (RFC 9110, 9.2.2) */
+	bool idempotent; /* may be sent again wherever a connection turns out stale (RFC 9110, 9.2.2) */
 	bool closes;	 /* asks the server to close */
 	bool retried;	 /* the sender's: this is the second try */
 	size_t len;
