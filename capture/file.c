@@ -10,7 +10,7 @@
 #include "core/rd.h"
 #include "input.h"
 
-#define BUFFER (1u * MIB)
+#define BUFFER (256u * KIB)
 #define WAIT_MS 50 /* for a pipe */
 #define HEADER_WAITS 20
 #define HEADER 24u /* that many bytes tell any format */
@@ -138,35 +138,52 @@ static bool open_ng(struct capture_file *f)
 	return true;
 }
 
-int capture_file_open(const char *path, bool follow, struct capture_file **ret, struct err *err)
+/* `in` is moved, also on failure. */
+static int open_input(struct input *in, const char *path, struct capture_file **ret,
+		      struct err *err)
 {
 	struct capture_file *f = calloc(1, sizeof(*f));
-	int rc;
+	const char *note;
 
-	if (!f)
+	if (!f) {
+		input_free(in);
 		return err_set(err, SC_ENOMEM, "out of memory");
-	rc = input_open(path, follow, &f->input, err);
+	}
+	f->input = in;
 	f->data = malloc(BUFFER);
-	if (!rc && !f->data)
-		rc = err_set(err, SC_ENOMEM, "out of memory");
-	if (rc) {
+	if (!f->data) {
 		capture_file_free(f);
-		return rc;
+		return err_set(err, SC_ENOMEM, "out of memory");
 	}
 	f->cap = BUFFER;
 	/* A pipe's writer has some time to begin, so that what is no capture is said at once. */
 	for (int i = 0; i < HEADER_WAITS && !f->begun && (i == 0 || f->waiting) && f->end < HEADER; i++)
 		f->begun = open_ng(f) || open_pcap(f);
-	if (!f->begun && !(f->waiting && f->end < HEADER)) {
-		const char *note = capture_file_note(f);
-
-		rc = err_set(err, SC_EINVAL, "%s: %s, not a pcap or pcapng file", path,
-			     note ? note : f->end == 0 ? "empty" : "unknown format");
-		capture_file_free(f);
-		return rc;
+	if (f->begun || (f->waiting && f->end < HEADER)) {
+		*ret = f;
+		return SC_OK;
 	}
-	*ret = f;
-	return SC_OK;
+	note = capture_file_note(f);
+	(void)err_set(err, SC_EINVAL, "%s: %s, not a pcap or pcapng file", path,
+		      note ? note : f->end == 0 ? "empty" : "unknown format");
+	capture_file_free(f);
+	return SC_EINVAL;
+}
+
+int capture_file_open(const char *path, bool follow, struct capture_file **ret, struct err *err)
+{
+	struct input *in;
+	int rc = input_open(path, follow, &in, err);
+
+	return rc ? rc : open_input(in, path, ret, err);
+}
+
+int capture_file_open_fd(int fd, const char *path, struct capture_file **ret, struct err *err)
+{
+	struct input *in;
+	int rc = input_open_fd(fd, path, false, &in, err);
+
+	return rc ? rc : open_input(in, path, ret, err);
 }
 
 void capture_file_free(struct capture_file *f)

@@ -38,11 +38,17 @@ int input_open(const char *path, bool follow, struct input **ret, struct err *er
 {
 	bool is_stdin = strcmp(path, "-") == 0;
 	int fd = is_stdin ? dup(STDIN_FILENO) : open(path, O_RDONLY | O_CLOEXEC);
-	struct input *in;
-	struct stat st;
 
 	if (fd < 0)
 		return err_set(err, SC_EINVAL, "%s: %s", path, strerror(errno));
+	return input_open_fd(fd, path, follow, ret, err);
+}
+
+int input_open_fd(int fd, const char *path, bool follow, struct input **ret, struct err *err)
+{
+	struct input *in;
+	struct stat st;
+
 	if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode)) {
 		close(fd);
 		return err_set(err, SC_EINVAL, "%s: is a directory, not a capture file", path);

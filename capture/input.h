@@ -15,6 +15,9 @@ struct input;
 /* "-" is standard input. With `follow` the end of the file is where more will come. SC_EINVAL, with
  * the path and the reason. */
 int input_open(const char *path, bool follow, struct input **ret, struct err *err);
+/* The same of a file that is open already, from its position on. `fd` is moved, also on failure;
+ * `path` is for the line. */
+int input_open_fd(int fd, const char *path, bool follow, struct input **ret, struct err *err);
 void input_free(struct input *in);
 
 /* At most `room` bytes to `to`; waits up to wait_ms for the first where the source is no plain file.

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The packet loop: interfaces through libpcap, or a file, into the engine. The only place of this
+/* The packet loop: interfaces through libpcap, or files, into the engine. The only place of this
  * folder that does I/O or looks at a clock. */
 #include "capture/capture.h"
 
@@ -13,7 +13,7 @@
 
 #include "core/limits.h"
 #include "engine.h"
-#include "file.h"
+#include "files.h"
 
 #define WAIT_MS 50    /* source_next() returns at least this often */
 #define SOON_MS 1     /* the kernel hands packets on this late, where they are wanted at once */
@@ -22,6 +22,8 @@
 #define DRAIN_EMPTY 5 /* times that the rings are found empty before a capture ends */
 #define DRAIN_MAX_US 2000000ll
 #define BATCH 512     /* packets taken from one interface before the next has its turn */
+#define LINK_TYPES 32 /* more than the decoder knows */
+#define LINKTYPE_RAW 101
 
 struct live {
 	pcap_t *pcap;
@@ -43,9 +45,9 @@ struct capture_source {
 	struct engine *engine;
 	struct live live[LIMIT_INTERFACES];
 	unsigned n_live;
-	struct capture_file *file;
+	struct capture_files *files; /* NULL: live */
 	char *filter; /* text in use */
-	struct compiled compiled[4];
+	struct compiled compiled[LINK_TYPES];
 	unsigned n_compiled;
 	int64_t first_us, last_us;
 	int64_t span_us;
@@ -134,9 +136,11 @@ static bool passes(struct capture_source *s, const struct frame *f)
 	if (c == end) {
 		pcap_t *dead;
 
-		if (s->n_compiled == sizeof(s->compiled) / sizeof(s->compiled[0]))
+		if (s->n_compiled == LINK_TYPES)
 			return false;
-		dead = pcap_open_dead(f->link_type, LIMIT_SNAPLEN);
+		/* The one that files number otherwise than libpcap does within. */
+		dead = pcap_open_dead(f->link_type == LINKTYPE_RAW ? DLT_RAW : f->link_type,
+				      LIMIT_SNAPLEN);
 		c->link_type = f->link_type;
 		c->usable = dead && pcap_compile(dead, &c->program, s->filter, 1,
 						 PCAP_NETMASK_UNKNOWN) == 0;
@@ -147,13 +151,13 @@ static bool passes(struct capture_source *s, const struct frame *f)
 	return c->usable && pcap_offline_filter(&c->program, &h, f->bytes.p);
 }
 
-static int next_file(struct capture_source *s, struct exchange **ret)
+static int next_of_files(struct capture_source *s, struct exchange **ret)
 {
 	struct frame f;
 	bool turn_over = false;
 	int rc;
 
-	for (unsigned n = 0; (rc = capture_file_next(s->file, &f)) == 1; n++) {
+	for (unsigned n = 0; (rc = capture_files_next(s->files, &f)) == 1; n++) {
 		if (!s->first_us)
 			s->first_us = f.ts_us;
 		if (s->span_us && f.ts_us - s->first_us >= s->span_us) {
@@ -195,7 +199,7 @@ static int capture_next(struct source *source, struct exchange **ret, struct err
 	}
 	if (s->finished)
 		return 0;
-	return s->file ? next_file(s, ret) : next_live(s, ret, err);
+	return s->files ? next_of_files(s, ret) : next_live(s, ret, err);
 }
 
 /* What the kernel holds was on the wire before the stop. It hands the last block of a ring over at
@@ -223,7 +227,7 @@ static void capture_stop(struct source *source)
 
 	if (s->finished)
 		return;
-	if (!s->file)
+	if (!s->files)
 		drain_rings(s);
 	capture_count_drops(source);
 	engine_finish(s->engine);
@@ -240,7 +244,7 @@ static void capture_free(struct source *source)
 		if (s->compiled[i].usable)
 			pcap_freecode(&s->compiled[i].program);
 	}
-	capture_file_free(s->file);
+	capture_files_free(s->files);
 	engine_free(s->engine);
 	free(s->filter);
 	free(s);
@@ -279,7 +283,7 @@ static int build_filter(struct capture_source *s, const struct capture_options *
 {
 	struct buf text;
 	int rc = SC_OK;
-	bool ports = o->n_ports && !o->file;
+	bool ports = o->n_ports && o->n_interfaces;
 
 	buf_init(&text, 64 * KIB);
 	if (ports)
@@ -404,8 +408,8 @@ int capture_open(const struct capture_options *o, struct counters *counters, str
 		rc = err_set(err, SC_ENOMEM, "out of memory");
 	if (!rc)
 		rc = check_bpf(o, err);
-	if (!rc && o->file)
-		rc = capture_file_open(o->file, o->follow, &s->file, err);
+	if (!rc && o->n_files)
+		rc = capture_files_open(o->files, o->n_files, o->follow, &s->files, err);
 	for (unsigned i = 0; i < o->n_interfaces && !rc; i++)
 		rc = open_live(s, o, o->interfaces[i], err);
 	if (rc) {
@@ -425,9 +429,14 @@ const char *capture_filter(const struct source *source)
 
 const char *capture_note(const struct source *source)
 {
+	return capture_note_of(source, 0);
+}
+
+const char *capture_note_of(const struct source *source, unsigned i)
+{
 	const struct capture_source *s = (const struct capture_source *)source;
 
-	return s->file ? capture_file_note(s->file) : NULL;
+	return s->files ? capture_files_note(s->files, i) : NULL;
 }
 
 int64_t capture_time(const struct source *source)

@@ -474,6 +474,7 @@ static void set_common(struct job *j)
 static int build(struct job *j, struct err *err)
 {
 	struct mirror_args *a = j->args;
+	unsigned n_files = a->sniff.files ? a->sniff.files->n : 0;
 	int rc = check_args(a, err);
 
 	if (!rc && a->rules.manifests.n) {
@@ -488,7 +489,7 @@ static int build(struct job *j, struct err *err)
 	if (!rc)
 		rc = add_targets(j, err);
 	if (!rc)
-		rc = open_files_allow((uint64_t)j->n_targets * a->max_in_flight, err);
+		rc = open_files_allow((uint64_t)j->n_targets * a->max_in_flight + n_files, err);
 	if (!rc)
 		rc = build_chains(j, err);
 	return rc ? rc : describe(j, err);
@@ -512,7 +513,7 @@ static int open_tee(struct job *j, struct err *err)
 	struct tee_options o = {
 		.path = a->tee,
 		.compare = a->compare,
-		.source = a->sniff.file ? a->sniff.file : a->sniff.interfaces.items[0],
+		.source = sniff_from(&a->sniff),
 		.options = j->options,
 		.targets = j->targets,
 		.n_targets = j->n_targets,
@@ -610,6 +611,8 @@ static int conclude(struct job *j, struct err *err)
 	if (!j->args->quiet) {
 		if (isatty(STDERR_FILENO))
 			fprintf(stderr, "\n");
+		if (capture_note(j->source))
+			say("%s: %s", j->args->sniff.file, capture_note(j->source));
 		sniff_explain(&j->args->sniff, j->source, &j->counters);
 		print_counts(j);
 	}

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* shadow-ctl replay: a store's requests to other targets, and their answers into the same store. */
+/* shadow-ctl replay: a store's requests to other targets, and their answers into the same store.
+ * Sources that are no store, or several, become one first. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "cli.h"
+#include "gather.h"
 #include "replay_job.h"
 #include "store/store.h"
 
@@ -259,6 +262,113 @@ static int open_all(struct job *j, const char *path, struct err *err)
 	return rc;
 }
 
+/* -- sources that are no store --------------------------------------------------------------- */
+
+static int gather_files(struct gather *g, const struct sources *files, const char *to,
+			struct err *err)
+{
+	int rc = gather_look(g, files, to, err);
+
+	if (!rc && !stop_wanted())
+		rc = gather_run(g, to, err);
+	gather_done(g);
+	if (stop_wanted())
+		rc = err_set(err, SC_ECLOSED,
+			     "stopped while it gathered: nothing was sent, and there is no %s", to);
+	if (g->args->quiet)
+		return rc;
+	gather_print_notes(g);
+	if (!rc)
+		say("gathered %" PRIu64 " exchanges of %u file%s into %s", g->account.written,
+		    files->n, files->n == 1 ? "" : "s", to);
+	return rc;
+}
+
+/* All that there is: this run's rules count when it sends, so that it can be resumed, and others of
+ * the same store may have other rules. But what is to be redacted is so before it is on a disk. */
+static int gather_all(const struct replay_args *a, const struct sources *files, struct err *err)
+{
+	struct convert_args args = {
+		.from_format = a->from_format,
+		.to_format = "store",
+		.max_body = CONVERT_BODY,
+		.quiet = a->quiet,
+	};
+	struct chain redact = {.n = 0};
+	struct gather g = {
+		.args = &args,
+		.chain = &redact,
+		.options = "{\"version\":\"" SHADOW_VERSION "\"}",
+		.as_recorded = true,
+		.whole = true,
+	};
+	struct stat file;
+	int rc;
+
+	if (lstat(a->output, &file) == 0)
+		return err_set(err, SC_EINVAL, "%s: is there already; expected the path of a new "
+			       "store", a->output);
+	rc = rules_redaction(&a->rules, &redact, &g.redaction, err);
+	if (!rc) {
+		stop_install();
+		rc = gather_files(&g, files, a->output, err);
+		if (rc)
+			gather_remove(a->output);
+	}
+	chain_done(&redact);
+	return rc;
+}
+
+/* A path whose format nobody knows is left to who opens it as a store. */
+static int is_store(const struct replay_args *a, const char *path, bool *ret, struct err *err)
+{
+	struct convert_args args = {.from_format = a->from_format};
+	struct side side = {.kind = KIND_STORE};
+	int rc = source_side(&args, path, NULL, &side, err);
+
+	if (rc && a->from_format)
+		return rc;
+	*ret = side.kind == KIND_STORE;
+	return SC_OK;
+}
+
+static int output_missing(const struct replay_args *a, const struct sources *files,
+			  struct err *err)
+{
+	if (a->resume && files->n > 1)
+		return err_set(err, SC_EINVAL,
+			       "--resume goes on with a run in one store, and there are %u sources; "
+			       "expected the store that they were gathered into", files->n);
+	if (files->n > 1)
+		return err_set(err, SC_EINVAL, "-o is missing: %u sources are gathered into one "
+			       "store, which gets the results; expected -o FILE", files->n);
+	return err_set(err, SC_EINVAL, "-o is missing: '%s' is no store, and is made one that gets "
+		       "the results; expected -o FILE", files->paths[0]);
+}
+
+/* *ret_path is the store that is replayed: one of the words, or -o. It is to be freed. */
+static int choose_store(const struct replay_args *a, const struct operands *o, char **ret_path,
+			struct err *err)
+{
+	struct sources files = {NULL, 0};
+	const char *path = a->output;
+	bool store = false;
+	int rc = sources_find(o->items, o->n, &files, err);
+
+	if (!rc && path)
+		rc = gather_all(a, &files, err);
+	else if (!rc && files.n == 1)
+		rc = is_store(a, files.paths[0], &store, err);
+	if (!rc && !path && !store)
+		rc = output_missing(a, &files, err);
+	if (!rc && !path)
+		path = files.paths[0];
+	if (!rc && !(*ret_path = strdup(path)))
+		rc = err_set(err, SC_ENOMEM, "out of memory");
+	sources_done(&files);
+	return rc;
+}
+
 /* -- after ---------------------------------------------------------------------------------- */
 
 static int conclude_run(struct job *j, unsigned i, bool *ret_fail_on, struct err *err)
@@ -334,7 +444,8 @@ static int replay_run_command(void *options, const struct operands *operands)
 	struct job *j = calloc(1, sizeof(*j));
 	struct replay_args *args = options;
 	struct err err = {""}, end_err = {""};
-	bool fail_on = false, silent = false;
+	bool fail_on = false, silent = false, begun = false;
+	char *path = NULL;
 	int rc, end_rc = SC_OK;
 
 	if (!j)
@@ -344,14 +455,21 @@ static int replay_run_command(void *options, const struct operands *operands)
 	replay_args_name_pace(j->args, j->pace);
 	rc = build_runs(j, &err);
 	if (!rc)
-		rc = open_all(j, operands->items[0], &err);
+		rc = choose_store(args, operands, &path, &err);
+	if (!rc)
+		rc = open_all(j, path, &err);
 	if (!rc) {
+		begun = true;
 		stop_install();
 		rc = job_run(j, &err);
 		end_rc = conclude(j, &fail_on, &end_err);
 		silent = !rc && unanswered(j);
 	}
 	job_done(j);
+	/* Gathered for a run that never began: the same command is to work another time. */
+	if (path && args->output && !begun)
+		gather_remove(path);
+	free(path);
 	if (rc)
 		return fail(rc, &err);
 	if (end_rc)
@@ -363,10 +481,13 @@ static int replay_run_command(void *options, const struct operands *operands)
 
 const struct command command_replay = {
 	.name = "replay",
-	.usage = "STORE (--to URL | -f manifest.yaml) [OPTION...]",
+	.usage = "SOURCE... (--to URL | -f manifest.yaml) [OPTION...]",
 	.summary = "Sends the recorded requests to another target and keeps its answers.\n\n"
 		   "With several --to, each is a run of its own, and gets every request; with a "
-		   "weight for each\n(--to URL=90 --to URL=10) its share of the connections.",
+		   "weight for each\n(--to URL=90 --to URL=10) its share of the connections.\n\n"
+		   "SOURCE is a store, which gets the results; or, with -o FILE, any files that "
+		   "convert reads,\nalso globs: they are gathered into the new store FILE, and "
+		   "that is replayed.",
 	.tables = replay_tables,
 	.examples =
 		"  shadow-ctl replay shadow.db --to http://127.0.0.1:18102 --rewrite /httpbin=/\n"
@@ -375,10 +496,12 @@ const struct command command_replay = {
 		"  shadow-ctl replay shadow.db --to http://v2:8080=10 --to http://v1:8080=90 "
 		"--loop 0 --duration 1h\n"
 		"  shadow-ctl replay shadow.db -f virtualservice.yaml --resolve "
-		"httpbin/v2=127.0.0.1:18102\n",
+		"httpbin/v2=127.0.0.1:18102\n"
+		"  shadow-ctl replay 'shadow-*.db' today.pcap -o run.db --to "
+		"http://127.0.0.1:18102\n",
 	.options_size = sizeof(struct replay_args),
 	.min_operands = 1,
-	.max_operands = 1,
+	.max_operands = LIMIT_SOURCES,
 	.defaults = replay_defaults,
 	.run = replay_run_command,
 };

@@ -2,7 +2,7 @@
 /* Sources and sinks by their name, suffix or first bytes. Guesses nothing else. */
 #include "convert.h"
 
-#include <errno.h>
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,15 +12,12 @@
 #include "capture/capture.h"
 #include "cli.h"
 #include "core/limits.h"
-#include "sniff.h"
 
 #define NULL_SINK "null:"
 
-enum kind { KIND_NONE, KIND_STORE, KIND_CAPTURE, KIND_NULL, KIND_FORMAT };
-
 static const struct {
 	const char *name, *suffixes[3];
-	enum kind kind;
+	enum side_kind kind;
 } kinds[] = {
 	{"store", {".db", ".sqlite", NULL}, KIND_STORE},
 	{"pcap", {".pcap", ".pcap.gz", NULL}, KIND_CAPTURE},
@@ -29,28 +26,30 @@ static const struct {
 #define N_KINDS (sizeof(kinds) / sizeof(kinds[0]))
 
 struct choice {
-	enum kind kind;
+	enum side_kind kind;
 	const struct format *format; /* of KIND_FORMAT */
 };
 
 static bool is_sqlite(const char *path)
 {
 	char head[16];
-	FILE *f = strcmp(path, "-") == 0 ? NULL : fopen(path, "rbe");
 	struct stat st;
+	FILE *f;
 	bool is;
 
+	/* A pipe is not even opened: who writes into it would see its reader go. */
+	if (strcmp(path, "-") == 0 || stat(path, &st) < 0 || !S_ISREG(st.st_mode))
+		return false;
+	f = fopen(path, "rbe");
 	if (!f)
 		return false;
-	/* Of a pipe the first bytes would be gone. */
-	is = fstat(fileno(f), &st) == 0 && S_ISREG(st.st_mode) &&
-	     fread(head, 1, sizeof(head), f) == sizeof(head) &&
+	is = fread(head, 1, sizeof(head), f) == sizeof(head) &&
 	     memcmp(head, "SQLite format 3", sizeof(head)) == 0;
 	(void)fclose(f);
 	return is;
 }
 
-static enum kind kind_of_suffix(const char *path)
+static enum side_kind kind_of_suffix(const char *path)
 {
 	for (size_t i = 0; i < N_KINDS; i++) {
 		for (const char *const *s = kinds[i].suffixes; *s; s++) {
@@ -127,15 +126,6 @@ static int choose(const struct convert_args *a, const char *path, bool source, s
 	return ret->kind == KIND_NONE ? unknown(path, source, err) : SC_OK;
 }
 
-bool sink_is_store(const struct convert_args *a, const char *path)
-{
-	struct choice c;
-	struct err unused;
-
-	return choose(a, path, false, &c, &unused) == SC_OK &&
-	       (c.kind == KIND_STORE || c.kind == KIND_NULL);
-}
-
 /* --- sources ------------------------------------------------------------------------------- */
 
 /* It would read what it writes. */
@@ -149,28 +139,23 @@ static int check_other(const char *path, const char *sink, struct err *err)
 	return SC_OK;
 }
 
-static int open_store(const struct convert_args *a, const char *path, struct side *s,
-		      struct err *err)
+static int open_store(int64_t from_us, int64_t until_us, struct side *s, struct err *err)
 {
-	struct store_choice which = {.parts = STORE_EXCHANGES};
-	struct store_extent all;
-	int rc = store_open(path, STORE_READ, &s->store, err);
+	struct store_choice which = {
+		.parts = STORE_EXCHANGES,
+		.from_us = from_us,
+		.until_us = until_us,
+	};
+	int rc = store_open(s->path, STORE_READ, &s->store, err);
 
-	if (!rc)
-		rc = store_extent(s->store, &all, err);
-	if (rc)
-		return rc;
-	s->first_us = all.first_us;
-	which.from_us = moment_us(&a->from, all.first_us);
-	which.until_us = moment_us(&a->until, all.first_us);
-	return store_source_of(s->store, &which, &s->source, err);
+	return rc ? rc : store_source_of(s->store, &which, &s->source, err);
 }
 
-static int open_capture(const struct convert_args *a, const char *path, struct side *s,
-			struct err *err)
+static int open_capture(const struct convert_args *a, struct side *s, struct err *err)
 {
 	struct capture_options o = {
-		.file = path,
+		.files = s->files ? s->files : &s->path,
+		.n_files = s->files ? s->n_files : 1,
 		.snaplen = LIMIT_SNAPLEN,
 		.ring = LIMIT_KERNEL_RING,
 		.body_max = a->max_body,
@@ -185,51 +170,58 @@ static int open_capture(const struct convert_args *a, const char *path, struct s
 	return capture_open(&o, s->counters, &s->source, err);
 }
 
-static int open_format(const struct convert_args *a, const struct format *f, const char *path,
-		       struct format_notes *notes, struct side *s, struct err *err)
+static int open_format(const struct convert_args *a, struct format_notes *notes, struct side *s,
+		       struct err *err)
 {
-	struct format_args args = {.path = path, .body_max = a->max_body, .notes = notes};
+	struct format_args args = {.path = s->path, .body_max = a->max_body, .notes = notes};
 
-	if (!f->source)
-		return err_set(err, SC_EINVAL, "'%s': %s is only written, not read", path, f->name);
-	return f->source(&args, &s->source, err);
+	assert(s->kind == KIND_FORMAT && s->format);
+	return s->format->source(&args, &s->source, err);
 }
 
 int source_side(const struct convert_args *a, const char *path, const char *sink,
-		struct format_notes *notes, struct side *ret, struct err *err)
+		struct side *ret, struct err *err)
 {
 	struct choice c = {KIND_NONE, NULL};
 	int rc = choose(a, path, true, &c, err);
 
-	if (!rc)
+	if (!rc && sink)
 		rc = check_other(path, sink, err);
-	if (rc)
-		return rc;
-	ret->path = path;
-	switch (c.kind) {
+	if (!rc && c.format && !c.format->source)
+		rc = err_set(err, SC_EINVAL, "'%s': %s is only written, not read", path,
+			     c.format->name);
+	if (!rc)
+		*ret = (struct side){.path = path, .kind = c.kind, .format = c.format};
+	return rc;
+}
+
+bool source_is_plain(const struct side *s)
+{
+	struct stat st;
+
+	return strcmp(s->path, "-") != 0 && (stat(s->path, &st) < 0 || S_ISREG(st.st_mode));
+}
+
+int source_open(const struct convert_args *a, int64_t from_us, int64_t until_us,
+		struct format_notes *notes, struct side *s, struct err *err)
+{
+	switch (s->kind) {
 	case KIND_STORE:
-		return open_store(a, path, ret, err);
+		return open_store(from_us, until_us, s, err);
 	case KIND_CAPTURE:
-		return open_capture(a, path, ret, err);
+		return open_capture(a, s, err);
 	default:
-		return open_format(a, c.format, path, notes, ret, err);
+		return open_format(a, notes, s, err);
 	}
 }
 
 /* --- sinks --------------------------------------------------------------------------------- */
 
-static int make_store(const char *path, const char *source, const char *options,
-		      int64_t started_us, struct side *s, struct err *err)
+static int make_store(const char *path, struct side *s, struct err *err)
 {
-	int rc;
-
 	if (strcmp(path, "-") == 0)
 		return err_set(err, SC_EINVAL, "'-': a store is a file; expected a path");
-	rc = store_open(path, STORE_CREATE, &s->store, err);
-	if (rc)
-		return rc;
-	return store_capture_new(s->store, started_us, source, options, &s->capture_id, &s->sink,
-				 err);
+	return store_open(path, STORE_CREATE, &s->store, err);
 }
 
 static int make_format(const struct convert_args *a, const struct format *f, const char *path,
@@ -237,13 +229,13 @@ static int make_format(const struct convert_args *a, const struct format *f, con
 {
 	struct format_args args = {.path = path, .notes = notes, .unique = a->unique};
 
+	assert(f); /* of any other kind it has its own way */
 	if (!f->sink)
 		return err_set(err, SC_EINVAL, "'%s': %s is only read, not written", path, f->name);
 	return f->sink(&args, &s->sink, err);
 }
 
-int sink_side(const struct convert_args *a, const char *path, const char *source,
-	      const char *options, int64_t started_us, struct format_notes *notes,
+int sink_side(const struct convert_args *a, const char *path, struct format_notes *notes,
 	      struct side *ret, struct err *err)
 {
 	struct choice c = {KIND_NONE, NULL};
@@ -251,10 +243,10 @@ int sink_side(const struct convert_args *a, const char *path, const char *source
 
 	if (rc)
 		return rc;
-	ret->path = path;
+	*ret = (struct side){.path = path, .kind = c.kind, .format = c.format};
 	switch (c.kind) {
 	case KIND_STORE:
-		return make_store(path, source, options, started_us, ret, err);
+		return make_store(path, ret, err);
 	case KIND_CAPTURE:
 		return err_set(err, SC_EINVAL, "'%s': a capture file is only read, not written",
 			       path);
@@ -266,20 +258,40 @@ int sink_side(const struct convert_args *a, const char *path, const char *source
 	}
 }
 
+int side_begin(struct side *s, int64_t started_us, const char *source, const char *options,
+	       struct err *err)
+{
+	sink_free(s->sink);
+	s->sink = NULL;
+	return store_capture_new(s->store, started_us, source, options, &s->capture_id, &s->sink,
+				 err);
+}
+
 int side_end(struct side *s, int64_t ended_us, const char *ledger, struct err *err)
 {
 	return store_capture_end(s->store, s->capture_id, ended_us, ledger, err);
 }
 
+static void say_notes(const struct side *s)
+{
+	for (unsigned i = 0; i < (s->files ? s->n_files : 1); i++) {
+		const char *note = capture_note_of(s->source, i);
+
+		if (note)
+			say("%s: %s", s->files ? s->files[i] : s->path, note);
+	}
+}
+
 void side_done(struct side *s, bool quiet)
 {
-	const char *note = s->source && s->counters ? capture_note(s->source) : NULL;
-
-	if (note && !quiet)
-		say("%s: %s", s->path, note);
+	if (s->source && s->kind == KIND_CAPTURE && !quiet)
+		say_notes(s);
 	source_free(s->source);
 	sink_free(s->sink);
 	store_close(s->store);
 	free(s->counters);
-	memset(s, 0, sizeof(*s));
+	s->store = NULL;
+	s->source = NULL;
+	s->sink = NULL;
+	s->counters = NULL;
 }

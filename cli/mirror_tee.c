@@ -12,6 +12,7 @@
 
 #include "cli.h"
 #include "core/limits.h"
+#include "core/template.h"
 
 #define PAUSE_NS 10000000 /* what came in meanwhile is taken at once */
 
@@ -46,6 +47,8 @@ struct tee {
 	unsigned n;  /* of them */
 	struct comparer *comparer;
 	struct tally *tally;
+	struct templates *templates; /* of the paths that are compared */
+	struct buf route;
 	pthread_mutex_t lock; /* of the tally */
 	pthread_t thread;
 	bool started;
@@ -75,17 +78,24 @@ static void drop_exchange(struct node *n)
 
 /* -- settling -------------------------------------------------------------------------------- */
 
-static void compare(struct tee *t, const struct exchange *pair, const struct result *r)
+/* What the path is of; a rule is mostly too wide a route to tell anything. Good until the next. */
+static struct span route_of(struct tee *t, const struct exchange *pair)
 {
-	/* A mesh rule is too wide a route to tell anything. */
-	bool named = pair->route && !pair->block;
-	struct span route = named ? span_str(pair->route) : span_str("");
+	bool served = !pair->response || pair->response->status != 404;
 	struct target parts;
 
-	if (!route.len) {
-		target_split(message_target(pair->request), &parts);
-		route = parts.path;
-	}
+	target_split(message_target(pair->request), &parts);
+	buf_clear(&t->route);
+	if (parts.path.p[0] != '/' || (served && template_learn(t->templates, parts.path, NULL)) ||
+	    template_of(t->templates, parts.path, &t->route))
+		return parts.path;
+	return buf_span(&t->route);
+}
+
+static void compare(struct tee *t, const struct exchange *pair, const struct result *r)
+{
+	struct span route = route_of(t, pair);
+
 	pthread_mutex_lock(&t->lock);
 	if (tally_begin(t->tally, message_method(pair->request), route) == SC_OK)
 		(void)compare_answers(t->comparer, pair->response, r->response, tally_found, t->tally);
@@ -383,6 +393,7 @@ int tee_new(const struct tee_options *o, struct tee **ret, struct err *err)
 	if (!t)
 		return err_set(err, SC_ENOMEM, "out of memory");
 	t->o = *o;
+	buf_init(&t->route, 8 * LIMIT_HEAD_BYTES);
 	pthread_mutex_init(&t->lock, NULL);
 	TAILQ_INIT(&t->waiting);
 	t->buckets = calloc(LIMIT_TEE_WINDOW, sizeof(*t->buckets));
@@ -390,8 +401,10 @@ int tee_new(const struct tee_options *o, struct tee **ret, struct err *err)
 	if (o->compare) {
 		t->comparer = comparer_new();
 		t->tally = tally_new();
+		t->templates = templates_new();
 	}
-	if (!t->buckets || !t->pairs || (o->compare && (!t->comparer || !t->tally)))
+	if (!t->buckets || !t->pairs ||
+	    (o->compare && (!t->comparer || !t->tally || !t->templates)))
 		rc = err_set(err, SC_ENOMEM, "out of memory");
 	if (!rc && o->path)
 		rc = open_store(t, err);
@@ -465,6 +478,8 @@ void tee_free(struct tee *t)
 	free(t->buckets);
 	comparer_free(t->comparer);
 	tally_free(t->tally);
+	templates_free(t->templates);
+	buf_done(&t->route);
 	pthread_mutex_destroy(&t->lock);
 	free(t);
 }

@@ -139,6 +139,11 @@ static const struct opt replay_rows[] = {
 	 AT(timeout_us)},
 	{NULL, 0, "workers", "N", "loops that send, each in a thread (default: one for each core)",
 	 opt_count, AT(workers)},
+	{"Sources (where it is not one store)", 'o', "output", "FILE",
+	 "a new store that they are gathered into; the results go there, too", opt_text,
+	 AT(output)},
+	{NULL, 0, "from-format", "NAME", "of SOURCE, e.g. for '-' (standard input)", opt_text,
+	 AT(from_format)},
 	{"Requests", 0, "from", "TIME",
 	 "recorded then or later: 2026-11-22T18:17:13Z, or +10s after the first", set_moment,
 	 AT(from)},
@@ -218,6 +223,13 @@ int replay_args_check(const struct replay_args *a, struct err *err)
 	if (a->resume && a->save == SAVE_NONE)
 		return err_set(err, SC_EINVAL, "--resume and --save none exclude each other: what "
 					       "has no result would be sent again");
+	if (a->from.kind != MOMENT_NONE && a->from.kind == a->until.kind &&
+	    a->from.us >= a->until.us)
+		return err_set(err, SC_EINVAL, "--until is not after --from: nothing lies between");
+	if (a->resume && a->output)
+		return err_set(err, SC_EINVAL, "--resume goes on with a run in its store, and -o "
+					       "makes a new one; expected no -o, and the store as "
+					       "SOURCE");
 	return report_check(&a->report, err);
 }
 

@@ -36,6 +36,8 @@ struct replay_args {
 	uint64_t loop;		/* passes; 0: until it is stopped */
 	int64_t timeout_us, duration_us, drop_late_us;
 	struct moment from, until;
+	const char *output;	 /* the store that is gathered into first; NULL: none */
+	const char *from_format; /* of the sources; NULL: as their names say */
 	uint64_t resume; /* 0: a new run */
 	const char *methods;
 	const char *middleware; /* NULL: none */

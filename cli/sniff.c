@@ -29,14 +29,28 @@ static int set_ports(void *to, const char *value, struct err *err)
 	}
 }
 
-/* Twice would leave out one of them in silence. */
+/* The files of all -r so far, globs among them. One process captures once, so they are there to its
+ * end. */
+static struct sources files;
+
 static int set_file(void *to, const char *value, struct err *err)
 {
-	const char **file = to;
+	struct sniff_args *a = to;
+	struct sources found;
+	int rc;
 
-	if (*file)
-		return err_set(err, SC_EINVAL, "'%s' and '%s': only one file at a time", *file, value);
-	*file = value;
+	if (a->n_words == LIMIT_SOURCES)
+		return err_set(err, SC_EINVAL, "'%s': more than %u files are one source", value,
+			       LIMIT_SOURCES);
+	a->words[a->n_words++] = value;
+	rc = sources_find(a->words, (int)a->n_words, &found, err);
+	if (rc)
+		return rc;
+	sources_done(&files);
+	files = found; /* moved */
+	a->files = &files;
+	a->file = files.paths[0];
+	(void)snprintf(a->from, sizeof(a->from), "%u files, the first %s", files.n, a->file);
 	return SC_OK;
 }
 
@@ -81,9 +95,11 @@ static int set_snaplen(void *to, const char *value, struct err *err)
 const struct opt sniff_source_rows[] = {
 	{"Source", 'i', "interface", "IFACE", "sniff this interface; repeatable ('any': all of them)",
 	 opt_list, AT(interfaces)},
-	{NULL, 'r', "read", "FILE", "read a capture file, pcap or pcapng, also gzip ('-': stdin)",
-	 set_file, AT(file)},
-	{NULL, 0, "follow", NULL, "go on reading as the file grows, until ^C", opt_flag, AT(follow)},
+	{NULL, 'r', "read", "FILE", "read a capture file, pcap or pcapng, also gzip ('-': stdin); "
+	 "repeatable, also 'GLOB': all of them are one recording, in the order of packet times",
+	 set_file, 0},
+	{NULL, 0, "follow", NULL, "go on reading as the one file grows, until ^C", opt_flag,
+	 AT(follow)},
 	{0},
 };
 
@@ -113,17 +129,32 @@ void sniff_defaults(struct sniff_args *a)
 	a->memory = LIMIT_REASSEMBLY_BYTES;
 }
 
+static int check_files(const struct sources *s, bool follow, struct err *err)
+{
+	if (s->n == 1)
+		return follow && strcmp(s->paths[0], "-") == 0
+			       ? err_set(err, SC_EINVAL, "--follow: only for a file (-r FILE)")
+			       : SC_OK;
+	for (unsigned i = 0; i < s->n; i++) {
+		if (strcmp(s->paths[i], "-") == 0)
+			return err_set(err, SC_EINVAL, "-r -: standard input goes with no other file");
+	}
+	if (follow)
+		return err_set(err, SC_EINVAL, "--follow: only for one file, and there are %u", s->n);
+	return SC_OK;
+}
+
 int sniff_check(const struct sniff_args *a, const char *command, struct err *err)
 {
 	if (!a->interfaces.n == !a->file)
 		return err_set(err, SC_EINVAL, "%s: expected either -i IFACE or -r FILE (see "
 			       "shadow-ctl %s --help)", command, command);
-	if (a->follow && (!a->file || strcmp(a->file, "-") == 0))
+	if (a->follow && !a->files)
 		return err_set(err, SC_EINVAL, "--follow: only for a file (-r FILE)");
 	if (a->interfaces.n > LIMIT_INTERFACES)
 		return err_set(err, SC_EINVAL, "%s: more than %u interfaces", command,
 			       LIMIT_INTERFACES);
-	return SC_OK;
+	return a->files ? check_files(a->files, a->follow, err) : SC_OK;
 }
 
 void sniff_options(const struct sniff_args *a, struct capture_options *ret)
@@ -131,9 +162,10 @@ void sniff_options(const struct sniff_args *a, struct capture_options *ret)
 	*ret = (struct capture_options){
 		.interfaces = a->interfaces.items,
 		.n_interfaces = a->interfaces.n,
-		.file = a->file,
+		.files = a->files ? (const char *const *)a->files->paths : NULL,
+		.n_files = a->files ? a->files->n : 0,
 		.follow = a->follow,
-		.span_us = a->file ? a->duration : 0,
+		.span_us = a->files ? a->duration : 0,
 		.bpf = a->bpf,
 		.ports = a->ports,
 		.n_ports = (unsigned)a->n_ports,
@@ -144,6 +176,13 @@ void sniff_options(const struct sniff_args *a, struct capture_options *ret)
 	};
 	if (getrandom(&ret->seed, sizeof(ret->seed), 0) != sizeof(ret->seed))
 		ret->seed = (uint64_t)clock_us();
+}
+
+const char *sniff_from(const struct sniff_args *a)
+{
+	if (!a->files)
+		return a->interfaces.items[0];
+	return a->files->n == 1 ? a->file : a->from;
 }
 
 void sniff_announce(const struct sniff_args *a, const struct source *source, const char *into)
@@ -162,7 +201,12 @@ void sniff_explain(const struct sniff_args *a, const struct source *source,
 	uint64_t tcp = counter_get(c, CONNECTIONS);
 	uint64_t tls = counter_get(c, CONNECTIONS_TLS);
 	uint64_t h2 = counter_get(c, CONNECTIONS_HTTP2);
+	unsigned n_files = a->files ? a->files->n : 0;
 
+	for (unsigned i = 1; i < n_files; i++) {
+		if (capture_note_of(source, i))
+			say("%s: %s", a->files->paths[i], capture_note_of(source, i));
+	}
 	if (counter_get(c, PACKETS_KERNEL_DROP))
 		say("the kernel dropped %" PRIu64 " packets: more --buffer, or less with --port or --bpf",
 		    counter_get(c, PACKETS_KERNEL_DROP));
@@ -170,7 +214,7 @@ void sniff_explain(const struct sniff_args *a, const struct source *source,
 		return;
 	if (!packets)
 		say("no packet was seen: is %s right%s%s?",
-		    a->file ? "the file" : "the interface",
+		    n_files > 1 ? "each of the files" : n_files ? "the file" : "the interface",
 		    *capture_filter(source) ? ", and the filter " : "", capture_filter(source));
 	else if (!tcp)
 		say("%" PRIu64 " packets, but no TCP that we were asked for: is the port right?", packets);
@@ -194,8 +238,12 @@ void sniff_describe(const struct sniff_args *a, json_t *to)
 	for (unsigned i = 0; i < a->interfaces.n; i++)
 		json_array_append_new(list, json_string(a->interfaces.items[i]));
 	describe_list(to, "interfaces", list);
-	if (a->file)
+	if (a->files && a->files->n == 1)
 		json_object_set_new(to, "file", json_string(a->file));
+	list = json_array();
+	for (unsigned i = 0; a->files && a->files->n > 1 && i < a->files->n; i++)
+		json_array_append_new(list, json_string(a->files->paths[i]));
+	describe_list(to, "files", list);
 	if (a->bpf)
 		json_object_set_new(to, "bpf", json_string(a->bpf));
 	list = json_array();

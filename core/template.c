@@ -2,7 +2,7 @@
 /* A bounded tree of path segments. Where a place has too many different ones they become one branch,
  * whose own branches are learned anew; those that come often stay, so that somebody who tries a
  * thousand paths does not make one of all. Never splits what it has put together. */
-#include "template.h"
+#include "core/template.h"
 
 #include <ctype.h>
 #include <stdlib.h>

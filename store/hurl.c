@@ -10,9 +10,9 @@
 
 #include "core/limits.h"
 #include "core/rng.h"
+#include "core/template.h"
 #include "format_io.h"
 #include "format_private.h"
-#include "template.h"
 
 #define BUCKETS 16384u /* a power of two */
 #define KEY_BYTES (LIMIT_HEAD_BYTES + 1024u)

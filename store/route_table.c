@@ -11,8 +11,8 @@
 #include "core/json.h"
 #include "core/limits.h"
 #include "core/rng.h"
+#include "core/template.h"
 #include "db.h"
-#include "template.h"
 
 #define SLOTS (4u * LIMIT_TEMPLATES) /* a power of two */
 #define TEXT_BYTES (8u * LIMIT_HEAD_BYTES)

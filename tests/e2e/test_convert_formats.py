@@ -312,7 +312,6 @@ WRONG = [
     (["s.db", "s.db"], "'s.db': is source and sink at once"),
     (["s.db", "made.har"], "made.har: is there already; expected the path of a new file"),
     (["s.db", "a.pcap"], "a capture file is only read"),
-    (["s.db", "t.pcap", "two.har"], "several sources: only into a store"),
     (["s.db", "a", "--format", "xml"], "--format 'xml': no such format; expected store, pcap"),
     (["s.db", "-", "--format", "jsonl", "--json"], "standard output is the sink already"),
     (["bad.jsonl", "new.db"], "bad.jsonl: line 2: status: expected an integer within 1..999"),

@@ -13,9 +13,9 @@
 #include <string.h>
 
 #include "core/limits.h"
+#include "core/template.h"
 #include "store/format.h"
 #include "store_fixture.h"
-#include "template.h"
 
 #define JSON_OK "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Packets in, exchanges out: a source that sniffs interfaces or reads a capture file. Keeps nothing,
+/* Packets in, exchanges out: a source that sniffs interfaces or reads capture files. Keeps nothing,
  * sends nothing, knows no store. */
 #ifndef CAPTURE_CAPTURE_H
 #define CAPTURE_CAPTURE_H
@@ -12,12 +12,15 @@
 #include "core/stage.h"
 
 struct capture_options {
-	/* Either interfaces or a file ("-": standard input). Borrowed during the call. */
+	/* Either interfaces or files, borrowed during the call. At most LIMIT_SOURCES plain files are
+	 * one recording: their packets come in the order of their times, so that a connection may go
+	 * on in another file. One alone may also be a pipe, or "-": standard input. */
 	const char *const *interfaces;
 	unsigned n_interfaces;
-	const char *file;
-	bool follow;           /* the file is still being written: at its end, wait for more */
-	int64_t span_us;       /* of a file: packets this long after the first end it; 0: never */
+	const char *const *files;
+	unsigned n_files;
+	bool follow;           /* the one file is still being written: at its end, wait for more */
+	int64_t span_us;       /* of files: packets this long after the first end them; 0: never */
 	const char *bpf;       /* extra filter, libpcap's language; NULL: none */
 	const uint16_t *ports; /* HTTP only there; n_ports 0: anywhere. Borrowed for good */
 	unsigned n_ports;
@@ -45,7 +48,8 @@ int capture_open(const struct capture_options *o, struct counters *counters, str
 /* The filter that is in use, for a person; "" when there is none. */
 const char *capture_filter(const struct source *s);
 
-/* What a person should know about how a file ended, or NULL. */
+/* What a person should know about how the ith of the files ended, or NULL; and of the first. */
+const char *capture_note_of(const struct source *s, unsigned i);
 const char *capture_note(const struct source *s);
 
 /* The latest packet's time, us since 1970; 0 before the first. */

@@ -2,8 +2,8 @@
 /* Routes out of paths: /users/1/orders/9f86d081884c7d65 is /users/{id}/orders/{id}. A segment is
  * a value when it looks like one, or when the dataset has more than LIMIT_TEMPLATE_FANOUT different
  * ones in its place and it is not among those that every tenth request has there. */
-#ifndef STORE_TEMPLATE_H
-#define STORE_TEMPLATE_H
+#ifndef CORE_TEMPLATE_H
+#define CORE_TEMPLATE_H
 
 #include <stdbool.h>
 #include <stdint.h>
