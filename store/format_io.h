@@ -54,7 +54,8 @@ uint64_t infile_line_number(const struct infile *in);
 /* --- text ---------------------------------------------------------------------------------- */
 
 int add_integer(struct buf *out, int64_t v);
-/* The shortest text that reads as the same number again. */
+/* The shortest text that reads as the same number again; 100.0 and not 100, since readers that guess
+ * types would take a column that begins so for one of integers, and round what follows. */
 int add_real(struct buf *out, double v);
 int add_base64(struct buf *out, struct span s); /* RFC 4648, 4 */
 /* Appends. SC_EINVAL: not base64. */

@@ -32,6 +32,8 @@ int add_real(struct buf *out, double v)
 	(void)snprintf(text, sizeof(text), "%.15g", v);
 	if (strtod(text, NULL) < v || strtod(text, NULL) > v)
 		(void)snprintf(text, sizeof(text), "%.17g", v);
+	if (text[strspn(text, "-0123456789")] == '\0')
+		memcpy(text + strlen(text), ".0", 3);
 	return buf_add_str(out, text);
 }
 

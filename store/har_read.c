@@ -304,26 +304,51 @@ static int64_t content_length(const struct message *m)
 	return v;
 }
 
+/* Chrome writes a body that is no text as characters of its bytes' numbers; then there are as many
+ * of them as Content-Length says. */
+static int as_bytes(struct har_source *r, const struct message *m, struct span *body)
+{
+	struct buf *out = &r->coded;
+	int rc = SC_OK;
+
+	buf_clear(out);
+	for (size_t i = 0; i < body->len && !rc; i++) {
+		uint8_t c = body->p[i];
+
+		if (c >= 0x80 && ((c & 0xfe) != 0xc2 || ++i == body->len))
+			return SC_OK; /* past U+00FF: it is text */
+		if (c >= 0x80)
+			c = (uint8_t)(c << 6 | (body->p[i] & 0x3f));
+		rc = buf_add(out, &c, 1);
+	}
+	if (!rc && out->len != body->len && (int64_t)out->len == content_length(m))
+		*body = buf_span(out);
+	return rc;
+}
+
 static int request_body(struct har_source *r, struct har_entry *e, struct message *m)
 {
 	struct span body = {NULL, 0};
 	int64_t size = 0, own = 0;
 	int rc = request_text(r, e, &body);
 
-	if (!rc && !body.p)
+	if (!rc && body.len == 0) /* an empty text, too, where Playwright leaves bytes out */
 		rc = jnode_integer(&e->request, "bodySize", -1, INT64_MAX, &size);
 	if (!rc && e->own.json)
 		rc = jnode_integer(&e->own, "request_size", 0, INT64_MAX, &own);
 	if (rc)
 		return rc;
-	if (!body.p && !e->own.json) {
+	if (body.len == 0 && !e->own.json) {
 		size = size > 0 ? size : content_length(m);
 		if (size)
 			format_note(r->notes, "requests whose body is not in the file");
 	}
 	if (e->own.json)
 		size = own;
-	rc = rebuild_body(m, body, size > 0 ? (uint64_t)size : 0);
+	else
+		rc = as_bytes(r, m, &body);
+	if (!rc)
+		rc = rebuild_body(m, body, size > 0 ? (uint64_t)size : 0);
 	if (!rc && body.p && !e->own.json)
 		rc = frame(m);
 	return rc ? jnode_failed(&e->request, rc, "postData", "a body") : SC_OK;
@@ -508,9 +533,11 @@ static int read_ends(struct har_entry *e, struct exchange *ex)
 		rc = jnode_text(&e->top, "connection", &connection);
 	if (rc)
 		return rc;
-	ex->connection = connection_of(connection, e->top.n);
-	ex->position = (uint32_t)(e->top.n - 1);
 	ex->server.port = port_of(e->authority, strcmp(ex->scheme, "https") == 0);
+	ex->connection = connection_of(connection, e->top.n);
+	if (ex->connection == ex->server.port) /* which browsers give, and connections share */
+		ex->connection = e->top.n;
+	ex->position = (uint32_t)(e->top.n - 1);
 	if (ip.len > 2 && ip.p[0] == '[' && ip.p[ip.len - 1] == ']')
 		ip = span_of(ip.p + 1, ip.len - 2);
 	if (ip.len && ip.len < sizeof(text)) {
@@ -582,6 +609,10 @@ static int read_entry(struct har_source *r, struct har_entry *e, struct exchange
 
 	if (!rc && !read_scheme(e, ex)) {
 		format_note(r->notes, "entries that are not http or https, skipped");
+		return 0;
+	}
+	if (!rc && json_is_string(json_object_get(e->top.json, "_fromCache"))) {
+		format_note(r->notes, "entries that a browser's cache answered, never sent, skipped");
 		return 0;
 	}
 	ex->state = EXCHANGE_NO_RESPONSE;

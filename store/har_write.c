@@ -11,6 +11,7 @@
 #include "core/limits.h"
 #include "format_io.h"
 #include "format_private.h"
+#include "request.h"
 
 struct har_sink {
 	struct sink sink; /* first */
@@ -255,30 +256,58 @@ static void put_version(struct pen *p, const struct message *m)
 		p->rc = buf_addf(p->out, ",\"httpVersion\":\"HTTP/%u.%u\"", m->major, m->minor);
 }
 
-/* Absolute; where the request names no host, the address it went to. */
-static void put_url(struct har_sink *w, struct pen *p, const struct exchange *ex)
+/* The bytes that no URL has (RFC 3986, 2), and the backslash that readers take for a slash. A percent
+ * sign stands even where it escapes nothing: readers send it as it is. */
+static bool stands_in_url(uint8_t c)
 {
-	struct span host = message_host(ex->request);
-	char address[ADDR_TEXT];
+	return c > ' ' && c < 0x7f && !memchr("\"#<>\\^`{|}", c, 10);
+}
+
+static int add_url_part(struct buf *out, struct span s)
+{
+	int rc = SC_OK;
+
+	for (size_t i = 0; i < s.len && !rc; i++)
+		rc = stands_in_url(s.p[i]) ? buf_add(out, s.p + i, 1)
+					   : buf_addf(out, "%%%02X", s.p[i]);
+	return rc;
+}
+
+/* Where the request names no host that a URL can have, the address it went to. */
+static int add_authority(struct buf *out, const struct exchange *ex)
+{
+	char text[REQUEST_AUTHORITY], address[ADDR_TEXT];
+	struct span host;
+
+	if (!request_authority(ex, text, &host))
+		return buf_add_span(out, host);
+	if (!addr_text(&ex->server, address))
+		return buf_add_str(out, "unknown.invalid");
+	return buf_addf(out, strchr(address, ':') ? "[%s]:%u" : "%s:%u", address, ex->server.port);
+}
+
+/* Absolute. */
+static int add_url(struct buf *out, const struct exchange *ex)
+{
 	struct target t;
+	int rc = buf_addf(out, "%s://", ex->scheme);
 
 	target_split(message_target(ex->request), &t);
+	if (!rc)
+		rc = add_authority(out, ex);
+	if (!rc && (t.path.len == 0 || t.path.p[0] != '/'))
+		rc = buf_add_str(out, "/");
+	if (!rc)
+		rc = add_url_part(out, t.path);
+	if (!rc && t.query.p)
+		rc = buf_add_str(out, "?");
+	return rc ? rc : add_url_part(out, t.query);
+}
+
+static void put_url(struct har_sink *w, struct pen *p, const struct exchange *ex)
+{
 	buf_clear(&w->scratch);
-	(void)addr_text(&ex->server, address);
-	p->rc = p->rc ? p->rc : buf_addf(&w->scratch, "%s://", ex->scheme);
-	if (!p->rc && host.len)
-		p->rc = buf_add_span(&w->scratch, host);
-	else if (!p->rc)
-		p->rc = buf_addf(&w->scratch, strchr(address, ':') ? "[%s]:%u" : "%s:%u", address,
-				 ex->server.port);
-	if (!p->rc && (t.path.len == 0 || t.path.p[0] != '/'))
-		p->rc = buf_add_str(&w->scratch, "/");
-	if (!p->rc)
-		p->rc = buf_add_span(&w->scratch, t.path);
-	if (!p->rc && t.query.p)
-		p->rc = buf_add_str(&w->scratch, "?");
-	if (!p->rc && t.query.p)
-		p->rc = buf_add_span(&w->scratch, t.query);
+	p->rc = p->rc ? p->rc : add_url(&w->scratch, ex);
 	put_string(p, buf_span(&w->scratch));
 }
 
@@ -387,7 +416,7 @@ static bool odd_target(const struct exchange *ex)
 	struct span t = message_target(ex->request);
 
 	for (size_t i = 0; i < t.len; i++) {
-		if (t.p[i] <= ' ' || t.p[i] >= 0x7f || t.p[i] == '#')
+		if (!stands_in_url(t.p[i]))
 			return true;
 	}
 	return t.len == 0 || t.p[0] != '/' || message_find(ex->request, "Host", 0) < 0;

@@ -97,17 +97,12 @@ static int add_content_type(struct line *l, const struct message *m)
 
 static int add_number(struct buf *text, const json_t *v)
 {
-	size_t at = text->len;
 	int rc;
 
 	if (json_is_integer(v))
 		return buf_addf(text, "== %" PRId64, (int64_t)json_integer_value(v));
 	rc = buf_add_str(text, "== ");
-	if (!rc)
-		rc = add_real(text, json_real_value(v));
-	if (rc || memchr(text->data + at, '.', text->len - at))
-		return rc;
-	return buf_add_str(text, ".0");
+	return rc ? rc : add_real(text, json_real_value(v));
 }
 
 /* Hurl has no exponents. */
