@@ -14,6 +14,7 @@
 #include "core/limits.h"
 #include "core/queue.h"
 #include "privilege.h"
+#include "rotate.h"
 #include "rules.h"
 #include "sniff.h"
 #include "store/store.h"
@@ -27,6 +28,7 @@ struct capture_args {
 	struct sniff_args sniff;
 	const char *output;
 	bool quiet, json;
+	struct rotate_args rotate;
 	struct rule_options rules;
 };
 
@@ -43,6 +45,7 @@ static const struct opt capture_rows[] = {
 static const struct opt_table capture_tables[] = {
 	{sniff_source_rows, AT(sniff)},
 	{capture_rows, 0},
+	{rotate_rows, AT(rotate)},
 	{sniff_limit_rows, AT(sniff)},
 	{rule_rows, offsetof(struct capture_args, rules)},
 	{resolve_rows, offsetof(struct capture_args, rules)},
@@ -67,32 +70,70 @@ struct job {
 	struct counters parse_counts; /* written by the parser */
 	struct counters write_counts; /* written by the writer */
 	struct queue *queue;
-	struct store *store; /* NULL: null: */
+	struct store *store; /* NULL: null:, or a set */
 	int64_t capture_id;
 	struct sink *sink;
+	bool rotates; /* the sink is a set */
 	uint64_t handed; /* to the queue */
+	uint64_t unmarked; /* content handed since the last mark */
+	bool began;      /* an exchange was handed since the last mark that was due */
+	int64_t began_us; /* that one's time */
 	uint64_t given, put; /* the writer's: taken from it, and of these taken by the sink */
 	int64_t started_us, reported_us;
 	int rc; /* of the writer; read after it was joined */
 	struct err err;
 };
 
+/* Of a set: a place in the queue where a file may end. An exchange to the queue, but without a
+ * request. */
+struct mark {
+	struct exchange ex; /* first */
+	bool due;
+	struct counters seen; /* the parser's account, at this place */
+};
+
+static bool is_mark(const struct exchange *ex)
+{
+	return !ex->request;
+}
+
+static void drop_node(struct node *n)
+{
+	struct exchange *ex = (struct exchange *)(void *)n;
+
+	if (is_mark(ex))
+		free(ex);
+	else
+		exchange_free(ex);
+}
+
+/* The first error is the one to tell. */
+static void note_error(struct job *j, int rc, const struct err *err)
+{
+	if (!rc || j->rc)
+		return;
+	j->rc = rc;
+	j->err = *err;
+	queue_give_up(j->queue);
+}
+
+/* A sink that is broken says so again: what still comes is lost, and said to be. A set that cannot go
+ * on still has a file that takes it. */
 static void write_one(struct job *j, const struct exchange *ex)
 {
 	struct err err;
 	int rc;
 
-	j->given++;
-	if (j->rc)
-		return; /* the sink is broken: what still comes is lost, and said to be */
-	rc = sink_put(j->sink, ex, &err);
-	if (rc) {
-		j->rc = rc;
-		j->err = err;
-		queue_give_up(j->queue);
+	if (is_mark(ex)) {
+		const struct mark *m = (const struct mark *)(const void *)ex;
+
+		rc = j->rc ? SC_OK : rotate_mark(j->sink, m->due, &m->seen, clock_us(), &err);
 	} else {
-		j->put++;
+		j->given++;
+		rc = sink_put(j->sink, ex, &err);
+		j->put += !rc;
 	}
+	note_error(j, rc, &err);
 }
 
 /* Stored is what is safe: a transaction that fails takes back what was put before. */
@@ -112,6 +153,7 @@ static void write_list(struct job *j, struct node *list)
 static void *writer(void *arg)
 {
 	struct job *j = arg;
+	struct err err;
 
 	for (;;) {
 		struct node *list;
@@ -121,32 +163,30 @@ static void *writer(void *arg)
 			break;
 		if (rc == SC_OK)
 			write_list(j, list);
-		if (!j->rc) {
-			j->rc = sink_tick(j->sink, clock_us(), &j->err);
-			if (j->rc)
-				queue_give_up(j->queue);
-		}
+		if (!j->rc)
+			note_error(j, sink_tick(j->sink, clock_us(), &err), &err);
 		count_stored(j);
 	}
-	if (!j->rc)
-		j->rc = sink_finish(j->sink, clock_us(), &j->err);
+	if (!j->rc || j->rotates)
+		note_error(j, sink_finish(j->sink, clock_us(), &err), &err);
 	count_stored(j);
 	count_n(&j->write_counts, REQUESTS_FAILED,
 		j->given - counter_get(&j->write_counts, REQUESTS_STORED));
 	return NULL;
 }
 
-static void drop_node(struct node *n)
-{
-	exchange_free((struct exchange *)(void *)n);
-}
-
-static void sum_counts(const struct job *j, struct counters *sum)
+/* What the parser has counted. */
+static void sum_seen(const struct job *j, struct counters *sum)
 {
 	memset(sum, 0, sizeof(*sum));
 	if (j->rules.redaction)
 		counter_set(sum, BODIES_CLOSED, redaction_closed(j->rules.redaction));
 	counters_add(sum, &j->parse_counts);
+}
+
+static void sum_counts(const struct job *j, struct counters *sum)
+{
+	sum_seen(j, sum);
 	counters_add(sum, &j->write_counts);
 }
 
@@ -195,6 +235,64 @@ static void free_spent(struct job *j)
 		drop_node(n);
 }
 
+/* Into the queue; when it is full, another one will come. */
+static void push_mark(struct job *j, bool due)
+{
+	struct mark *m = calloc(1, sizeof(*m));
+
+	if (!m)
+		return;
+	capture_count_drops(j->source);
+	m->due = due;
+	sum_seen(j, &m->seen);
+	if (queue_push(j->queue, &m->ex.node, sizeof(*m)) != SC_OK) {
+		free(m);
+		return;
+	}
+	j->unmarked = 0;
+	j->began = j->began && !due;
+}
+
+static bool is_old(const struct job *j, int64_t now_us)
+{
+	return j->began && j->args->rotate.us && now_us - j->began_us >= j->args->rotate.us;
+}
+
+/* Of a set, live, when there is time: a file ends in time though nothing more comes. */
+static void mark_in_time(struct job *j)
+{
+	bool due;
+
+	if (!j->rotates || j->args->sniff.file)
+		return;
+	due = is_old(j, clock_us());
+	if (due || rotate_owes(j->sink))
+		push_mark(j, due);
+}
+
+/* About what it takes in a store, whatever it takes in memory. */
+static uint64_t exchange_content(const struct exchange *ex)
+{
+	uint64_t n = 512 + ex->request->head_len + ex->request->body.len;
+
+	return ex->response ? n + ex->response->head_len + ex->response->body.len : n;
+}
+
+/* Before an exchange is handed over, so that of a file it is always the same that a store begins
+ * with, and none begins with nothing. */
+static void mark_before(struct job *j, const struct exchange *ex)
+{
+	const struct rotate_args *a = &j->args->rotate;
+	bool due = is_old(j, ex->ts_us);
+
+	if (due || (j->unmarked >= rotate_step(a) && (a->bytes || rotate_owes(j->sink))))
+		push_mark(j, due);
+	j->unmarked += exchange_content(ex);
+	if (!j->began)
+		j->began_us = ex->ts_us;
+	j->began = true;
+}
+
 /* Moves ex to the writer, or counts why not. False: the writer is gone. */
 static bool hand_over(struct job *j, struct exchange *ex)
 {
@@ -214,6 +312,8 @@ static bool hand_over(struct job *j, struct exchange *ex)
 		exchange_free(ex);
 		return true;
 	}
+	if (j->rotates)
+		mark_before(j, ex);
 	rc = queue_push(j->queue, &ex->node, exchange_footprint(ex));
 	if (rc == SC_OK) {
 		j->handed++;
@@ -247,6 +347,7 @@ static int parse(struct job *j, struct err *err)
 		if (rc < 0 && rc != SC_EAGAIN)
 			return rc;
 		if (rc == SC_EAGAIN) {
+			mark_in_time(j);
 			queue_publish(j->queue);
 			free_spent(j);
 		} else if (++turns % 256) {
@@ -286,27 +387,57 @@ static int open_source(struct job *j, struct err *err)
 	return capture_open(&co, &j->parse_counts, &j->source, err);
 }
 
-static int open_sink(struct job *j, struct err *err)
+static int open_set(struct job *j, const char *from, const char *options, struct err *err)
 {
 	const struct capture_args *a = j->args;
-	const char *from = a->sniff.file ? a->sniff.file : a->sniff.interfaces.items[0];
+	struct rotate_options o = {
+		.output = a->output,
+		.source = from,
+		.settings = options,
+		.bytes = a->rotate.bytes,
+		.keep = a->rotate.keep,
+		.now_us = j->started_us,
+		.live = !a->sniff.file,
+		.quiet = a->quiet,
+	};
+
+	return rotate_new(&o, &j->sink, err);
+}
+
+static int open_one(struct job *j, const char *from, const char *options, struct err *err)
+{
+	int rc = store_open(j->args->output, STORE_CREATE, &j->store, err);
+
+	return rc ? rc : store_capture_new(j->store, j->started_us, from, options, &j->capture_id,
+					   &j->sink, err);
+}
+
+static int open_sink(struct job *j, struct err *err)
+{
+	const char *from = sniff_from(&j->args->sniff);
 	char *options;
 	int rc;
 
-	if (strcmp(a->output, NULL_SINK) == 0) {
+	if (strcmp(j->args->output, NULL_SINK) == 0) {
 		j->sink = sink_null_new();
 		return j->sink ? SC_OK : err_set(err, SC_ENOMEM, "out of memory");
 	}
-	rc = store_open(a->output, STORE_CREATE, &j->store, err);
-	if (rc)
-		return rc;
 	options = describe(j);
 	if (!options)
 		return err_set(err, SC_ENOMEM, "out of memory");
-	rc = store_capture_new(j->store, j->started_us, from, options, &j->capture_id, &j->sink,
-			       err);
+	rc = j->rotates ? open_set(j, from, options, err) : open_one(j, from, options, err);
 	free(options);
 	return rc;
+}
+
+static int check_rotate(const struct capture_args *a, struct err *err)
+{
+	if (!rotate_wanted(&a->rotate))
+		return a->rotate.keep ? err_set(err, SC_EINVAL, "--keep: only with --rotate")
+				      : SC_OK;
+	if (strcmp(a->output, NULL_SINK) == 0)
+		return err_set(err, SC_EINVAL, "--rotate: %s keeps nothing", NULL_SINK);
+	return SC_OK;
 }
 
 static int check_args(const struct capture_args *a, struct err *err)
@@ -315,6 +446,8 @@ static int check_args(const struct capture_args *a, struct err *err)
 
 	if (!rc)
 		rc = rules_check_resolve(&a->rules, err);
+	if (!rc)
+		rc = check_rotate(a, err);
 	if (rc)
 		return rc;
 	if (strcmp(a->output, "-") == 0)
@@ -353,6 +486,8 @@ static int save_ledger(struct job *j, struct err *err)
 		rc = err_set(err, rc, "out of memory");
 	if (!rc && j->args->json)
 		rc = print_json((const char *)json.data, err);
+	if (!rc && j->rotates && rotate_end(j->sink, &sum, clock_us(), err) && !j->rc)
+		rc = SC_EIO; /* otherwise it was said why */
 	if (!rc && j->store && !j->rc)
 		rc = store_capture_end(j->store, j->capture_id, clock_us(),
 				       (const char *)json.data, err);
@@ -371,7 +506,8 @@ static int run_threads(struct job *j, struct err *err)
 	if (pthread_create(&thread, NULL, writer, j))
 		return err_set(err, SC_EIO, "cannot start a thread");
 	if (!j->args->quiet)
-		sniff_announce(&j->args->sniff, j->source, j->args->output);
+		sniff_announce(&j->args->sniff, j->source,
+			       j->rotates ? rotate_pattern(j->sink) : j->args->output);
 	rc = parse(j, err);
 	/* Also after an error or a full disk: what is left in the engine is counted. */
 	source_stop(j->source);
@@ -393,6 +529,7 @@ static int capture_run(void *options, const struct operands *operands)
 	if (!j)
 		return EXIT_FAILED;
 	j->args = a;
+	j->rotates = rotate_wanted(&a->rotate);
 	j->started_us = j->reported_us = clock_us();
 	stop_install();
 	rc = check_args(a, &err);
@@ -444,7 +581,8 @@ const struct command command_capture = {
 	.tables = capture_tables,
 	.examples =
 		"  shadow-ctl capture -i eth0 --port 80,8080 --route '/api/*' --sample 10% -o shadow.db\n"
-		"  shadow-ctl capture -r traffic.pcapng -o shadow.db\n",
+		"  shadow-ctl capture -r traffic.pcapng -o shadow.db\n"
+		"  shadow-ctl capture -i eth0 --rotate 1h --keep 48 -o shadow.db\n",
 	.options_size = sizeof(struct capture_args),
 	.max_operands = 0,
 	.defaults = capture_defaults,

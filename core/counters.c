@@ -3,12 +3,13 @@
 #include "core/counters.h"
 
 #include <inttypes.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "core/err.h"
 
 enum group { PACKETS, STREAMS, REQUESTS, RESPONSES, MESSAGES, GROUPS };
-enum role { TOTAL, PART, REST };
+enum role { TOTAL, IN, PART, OUT, REST };
 
 static const char *const group_names[GROUPS] = {
 	[PACKETS] = "packets",     [STREAMS] = "streams",   [REQUESTS] = "requests",
@@ -29,6 +30,52 @@ void counters_add(struct counters *sum, const struct counters *c)
 {
 	for (int i = 0; i < COUNTERS; i++)
 		count_n(sum, (enum counter_id)i, counter_get(c, (enum counter_id)i));
+}
+
+/* Of a group: the total with what was carried in, and what it is made of. */
+struct sides {
+	uint64_t left, right;
+};
+
+static struct sides add_sides(const struct counters *c, enum group g)
+{
+	struct sides s = {0, 0};
+
+	for (int i = 0; i < COUNTERS; i++) {
+		uint64_t n = counter_get(c, (enum counter_id)i);
+
+		if (rows[i].group != g)
+			continue;
+		if (rows[i].role == TOTAL || rows[i].role == IN)
+			s.left += n;
+		else if (rows[i].role == PART || rows[i].role == OUT)
+			s.right += n;
+	}
+	return s;
+}
+
+/* Seen, and in no other row yet. An account that has more in its rows than was seen is wrong, and
+ * stays so. */
+static uint64_t outstanding(const struct counters *c, enum group g)
+{
+	struct sides s = add_sides(c, g);
+
+	return s.left > s.right ? s.left - s.right : 0;
+}
+
+void counters_part(const struct counters *before, const struct counters *now,
+		   struct counters *ret)
+{
+	for (int i = 0; i < COUNTERS; i++) {
+		enum counter_id id = (enum counter_id)i;
+		uint64_t n = counter_get(now, id) - counter_get(before, id);
+
+		if (rows[i].role == IN)
+			n = outstanding(before, rows[i].group);
+		else if (rows[i].role == OUT)
+			n = outstanding(now, rows[i].group);
+		counter_set(ret, id, n);
+	}
 }
 
 static double percent(uint64_t part, uint64_t whole)
@@ -72,10 +119,20 @@ int counters_json(const struct counters *c, struct buf *out)
 	return rc ? rc : buf_add_str(out, "}");
 }
 
+/* 31 seen + 2 carried_in = 30 stored + 3 filtered */
+static const char *separator(enum role role, bool first, bool first_part)
+{
+	if (first)
+		return "";
+	if (role == REST)
+		return ", ";
+	return first_part && role != IN ? " = " : " + ";
+}
+
 static int group_text(const struct counters *c, enum group g, struct buf *out)
 {
-	const char *before = "";
 	size_t start = out->len, named;
+	bool parts = false;
 	int rc = buf_addf(out, "%-10s", group_names[g]);
 
 	named = out->len;
@@ -85,8 +142,10 @@ static int group_text(const struct counters *c, enum group g, struct buf *out)
 
 		if (rows[i].group != g || (n == 0 && rows[i].role != TOTAL))
 			continue;
-		rc = buf_addf(out, "%s%" PRIu64 " %s", before, n, rows[i].name);
-		before = rows[i].role == TOTAL ? " = " : rows[i].role == PART ? " + " : ", ";
+		rc = buf_addf(out, "%s%" PRIu64 " %s",
+			      separator(rows[i].role, out->len == named, !parts), n,
+			      rows[i].name);
+		parts = parts || rows[i].role == PART || rows[i].role == OUT;
 	}
 	if (!rc && g == STREAMS &&
 	    (counter_get(c, BYTES_MISSING) || counter_get(c, ACKS_OF_GAPS)))
@@ -111,22 +170,9 @@ int counters_text(const struct counters *c, struct buf *out)
 int counters_check(const struct counters *c, const char **ret_group)
 {
 	for (int g = 0; g < GROUPS; g++) {
-		uint64_t total = 0, parts = 0;
-		int has_total = 0;
+		struct sides s = add_sides(c, (enum group)g);
 
-		for (int i = 0; i < COUNTERS; i++) {
-			uint64_t n = counter_get(c, (enum counter_id)i);
-
-			if ((int)rows[i].group != g)
-				continue;
-			if (rows[i].role == TOTAL) {
-				total = n;
-				has_total = 1;
-			} else if (rows[i].role == PART) {
-				parts += n;
-			}
-		}
-		if (has_total && total != parts) {
+		if (s.left != s.right) {
 			*ret_group = group_names[g];
 			return SC_EINVAL;
 		}

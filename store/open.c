@@ -54,6 +54,15 @@ static int check_header(const char *path, const uint8_t *header, size_t len, str
 	return SC_OK;
 }
 
+bool store_is(int fd)
+{
+	uint8_t header[HEADER_BYTES];
+	struct err unused;
+
+	return pread(fd, header, sizeof(header), 0) == sizeof(header) &&
+	       check_header("", header, sizeof(header), &unused) == SC_OK;
+}
+
 static int check_file(const char *path, enum store_mode mode, struct err *err)
 {
 	uint8_t header[HEADER_BYTES];

@@ -12,10 +12,12 @@
 
 #include "core/buf.h"
 
-/* group, identifier, JSON name, meaning, role. In a group the PART rows add up to the TOTAL row; REST
- * rows stand for themselves. */
+/* group, identifier, JSON name, meaning, role. In a group the PART rows add up to the TOTAL row and
+ * what was carried IN; REST rows stand for themselves. IN and OUT are of an account that is a part
+ * of a longer one, see counters_part(). */
 #define COUNTER_TABLE(X)                                                                           \
 	X(PACKETS, PACKETS_SEEN, "seen", "packets the capture got or should have got", TOTAL)      \
+	X(PACKETS, PACKETS_IN, "carried_in", "seen in the file before", IN)                        \
 	X(PACKETS, PACKETS_KERNEL_DROP, "kernel_dropped", "dropped by the kernel, ring full", PART) \
 	X(PACKETS, PACKETS_IFACE_DROP, "interface_dropped", "dropped by the interface", PART)      \
 	X(PACKETS, PACKETS_NOT_IP, "not_ip", "no IP in it", PART)                                  \
@@ -35,6 +37,7 @@
 	X(PACKETS, PACKETS_FLOW_LIMIT, "flow_limit", "of connections over the ceiling", PART)      \
 	X(PACKETS, PACKETS_NOT_HTTP, "not_http", "TCP of connections without HTTP/1", PART)        \
 	X(PACKETS, PACKETS_USED, "used", "of connections that carry HTTP/1", PART)                 \
+	X(PACKETS, PACKETS_OUT, "carried_out", "told apart in the next file", OUT)                 \
 	X(STREAMS, BYTES_SEEN, "bytes", "payload bytes put in order", REST)                        \
 	X(STREAMS, BYTES_MISSING, "bytes_missing", "payload bytes that never came (gaps)", REST)   \
 	X(STREAMS, GAPS, "gaps", "holes those bytes make", REST)                                   \
@@ -52,6 +55,7 @@
 	X(STREAMS, CONNECTIONS_EVICTED, "evicted", "given up at a memory ceiling", REST)           \
 	X(STREAMS, BYTES_NOT_HTTP, "bytes_skipped", "bytes passed over to find a message", REST)   \
 	X(REQUESTS, REQUESTS_SEEN, "seen", "requests on the wire", TOTAL)                          \
+	X(REQUESTS, REQUESTS_IN, "carried_in", "seen in the file before", IN)                      \
 	X(REQUESTS, REQUESTS_STORED, "stored", "went to the sink", PART)                           \
 	X(REQUESTS, REQUESTS_FILTERED, "filtered", "no route takes them", PART)                    \
 	X(REQUESTS, REQUESTS_UNSAMPLED, "unsampled", "left out by the percentage", PART)           \
@@ -60,9 +64,12 @@
 	X(REQUESTS, REQUESTS_OVER_COUNT, "over_count", "after the last one of --count", PART)      \
 	X(REQUESTS, REQUESTS_FAILED, "sink_failed", "the sink could not take them", PART)          \
 	X(REQUESTS, REQUESTS_UNFINISHED, "unfinished", "the head never became complete", PART)     \
+	X(REQUESTS, REQUESTS_OUT, "carried_out", "their answers end in the next file", OUT)        \
 	X(RESPONSES, RESPONSES_SEEN, "seen", "final responses on the wire", TOTAL)                 \
+	X(RESPONSES, RESPONSES_IN, "carried_in", "seen in the file before", IN)                    \
 	X(RESPONSES, RESPONSES_PAIRED, "paired", "belong to a request", PART)                      \
 	X(RESPONSES, RESPONSES_ORPHANED, "orphaned", "no request for them was seen", PART)         \
+	X(RESPONSES, RESPONSES_OUT, "carried_out", "their requests come in the next file", OUT)    \
 	X(RESPONSES, RESPONSES_INTERIM, "interim", "1xx, not counted as answers", REST)            \
 	X(MESSAGES, BODIES_CAPPED, "bodies_capped", "bodies cut at --max-body", REST)              \
 	X(MESSAGES, BODIES_WITH_GAP, "bodies_with_gap", "bodies with bytes missing", REST)         \
@@ -103,6 +110,13 @@ static inline void counter_set(struct counters *c, enum counter_id id, uint64_t 
 /* sum += c */
 void counters_add(struct counters *sum, const struct counters *c);
 
+/* The account of the time between two states of one account that goes on. What had been seen but
+ * was in no other row yet (a request whose answer is still coming) is carried out of one part and
+ * into the next; so each part adds up by itself, and, but for what is carried, all of them make the
+ * whole. */
+void counters_part(const struct counters *before, const struct counters *now,
+		   struct counters *ret);
+
 /* bytes missing / (bytes seen + bytes missing), and acknowledgments of missing bytes / all of them
  * (what Zeek calls capture loss); 0..100. */
 double counters_loss_percent(const struct counters *c);
@@ -114,7 +128,8 @@ int counters_json(const struct counters *c, struct buf *out);
 /* The account for a person: one line a group, rows that are zero left out. Appends. */
 int counters_text(const struct counters *c, struct buf *out);
 
-/* Whether each total is the sum of its parts; on failure *ret_group names the first that is not. */
+/* Whether each total, with what was carried in, is the sum of its parts; on failure *ret_group
+ * names the first that is not. */
 int counters_check(const struct counters *c, const char **ret_group);
 
 #endif

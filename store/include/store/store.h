@@ -21,6 +21,10 @@ enum store_mode {
 /* SC_EINVAL with a line that names the path: missing, not a database, not ours (application_id),
  * from a newer version (user_version). An existing file that is not ours is never touched. */
 int store_open(const char *path, enum store_mode mode, struct store **ret, struct err *err);
+/* Whether an open file is a store, by its first bytes alone: also of a newer version, also one that is
+ * damaged behind them. Of a file that this process has open elsewhere, ask nothing: closing a
+ * second descriptor drops SQLite's locks. */
+bool store_is(int fd);
 void store_close(struct store *st); /* NULL is fine; rolls back what is not committed */
 
 /* A new row in capture, and a sink that appends its exchanges: committed every
