@@ -157,6 +157,7 @@ static int fields(struct cell *ret, struct buf *scratch, const struct message *m
 	X(ttfb_us, since(ret, ex->ttfb_us))                                                        \
 	X(duration_us, since(ret, ex->duration_us))                                                \
 	X(route, ex->route ? text(ret, span_str(ex->route)) : SC_OK)                               \
+	X(template, ex->template ? text(ret, span_str(ex->template)) : SC_OK)                      \
 	X(state, text(ret, span_str(exchange_state_name(ex->state))))                              \
 	X(request_raw, raw(ret, ex->request))                                                      \
 	X(request_trailers, trailers(ret, scratch, ex->request))                                   \

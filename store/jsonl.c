@@ -151,7 +151,7 @@ void jsonl_reader_init(struct jsonl_reader *r, size_t body_max, struct format_no
 {
 	buf_init(&r->target, LIMIT_HEAD_BYTES);
 	buf_init(&r->bytes, LIMIT_FORMAT_RECORD);
-	r->routes = (struct texts){NULL, 0};
+	r->routes = r->templates = (struct texts){NULL, 0};
 	r->body_max = body_max;
 	r->notes = notes;
 }
@@ -161,6 +161,7 @@ void jsonl_reader_done(struct jsonl_reader *r)
 	buf_done(&r->target);
 	buf_done(&r->bytes);
 	texts_done(&r->routes);
+	texts_done(&r->templates);
 }
 
 /* Base64 into r->bytes; *ret.p stays NULL where there is none. */
@@ -219,12 +220,15 @@ static int read_when(const struct jnode *n, struct exchange *ex)
 static int read_words(struct jsonl_reader *r, const struct jnode *n, struct exchange *ex)
 {
 	struct span scheme = span_str(ex->scheme), state = {NULL, 0}, route = {NULL, 0};
+	struct span template = {NULL, 0};
 	int rc = jnode_text(n, "scheme", &scheme);
 
 	if (!rc)
 		rc = jnode_text(n, "state", &state);
 	if (!rc)
 		rc = jnode_text(n, "route", &route);
+	if (!rc)
+		rc = jnode_text(n, "template", &template);
 	if (!rc)
 		rc = jnode_real(n, "sample", 0, 100, &ex->sample);
 	if (rc)
@@ -238,10 +242,13 @@ static int read_words(struct jsonl_reader *r, const struct jnode *n, struct exch
 	else if (exchange_state_parse((const char *)state.p, &ex->state))
 		return jnode_bad(n, "state", "complete, no-response, truncated or gap");
 	if (route.p) {
-		rc = texts_keep(&r->routes, route, &ex->route);
+		rc = texts_keep(&r->routes, route, LIMIT_RULES, &ex->route);
 		if (rc)
 			return jnode_failed(n, rc, "route", "no more than 10000 different ones");
 	}
+	/* One too many is none: a store has no more either. */
+	if (template.p && texts_keep(&r->templates, template, LIMIT_TEMPLATES, &ex->template) == SC_ENOMEM)
+		return SC_ENOMEM;
 	return SC_OK;
 }
 

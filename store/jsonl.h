@@ -11,7 +11,7 @@
 struct jsonl_reader {
 	struct header headers[LIMIT_FIELDS];
 	struct buf target, bytes;
-	struct texts routes;
+	struct texts routes, templates;
 	size_t body_max;
 	struct format_notes *notes; /* borrowed */
 };

@@ -15,11 +15,6 @@
 #define BATCH 512u
 #define JSON_BYTES (6u * LIMIT_HEAD_BYTES + 16u * LIMIT_FIELDS)
 
-struct route {
-	struct route *next;
-	char text[];
-};
-
 /* A header list read last: the next one of a client is often the same. */
 struct fields {
 	struct buf text; /* JSON; what the items point into, and the two below */
@@ -50,8 +45,7 @@ struct store_source {
 	bool stopped;
 	bool several; /* captures: connections are told apart by both numbers */
 	bool chunks;  /* there are chunk lines */
-	struct route *routes;
-	unsigned n_routes;
+	struct texts routes, templates;
 	struct fields request, response, trailers;
 	struct end client, server;
 	struct buf target; /* of a request */
@@ -89,6 +83,7 @@ enum column {
 	RESPONSE_TRAILERS,
 	SAMPLE,
 	RESPONSE_DATA,
+	TEMPLATE,
 };
 
 /* Every column costs, read or not: what comes with the answer is left out where nobody wants it,
@@ -100,8 +95,9 @@ enum column {
 	" q.data, " chunks response " FROM exchange e LEFT JOIN body q ON q.id = e.request_body" end
 #define RESPONSE_SQL                                                                               \
 	", e.status, e.response_headers, e.response_size, e.ttfb_us, e.duration_us,"               \
-	" e.response_trailers, e.sample, r.data"
-#define RESPONSE_END " LEFT JOIN body r ON r.id = e.response_body"
+	" e.response_trailers, e.sample, r.data, t.template"
+#define RESPONSE_END                                                                               \
+	" LEFT JOIN body r ON r.id = e.response_body LEFT JOIN template t ON t.id = e.template"
 #define CHUNKS_END " LEFT JOIN request_chunks c ON c.exchange_id = e.id"
 
 /* By what is wanted, and whether there are chunk lines. */
@@ -433,31 +429,21 @@ static int read_response(struct store_source *r, struct exchange *ex, struct err
 	return SC_OK;
 }
 
-static int intern_route(struct store_source *r, const char **ret, struct err *err)
+static int read_route(struct store_source *r, struct exchange *ex, struct err *err)
 {
-	struct span text = column(r->row, ROUTE);
-	struct route *route;
+	int rc = column_is_null(r->row, ROUTE)
+			 ? SC_OK : texts_keep(&r->routes, column(r->row, ROUTE), LIMIT_RULES, &ex->route);
 
-	if (column_is_null(r->row, ROUTE))
-		return SC_OK;
-	for (route = r->routes; route; route = route->next) {
-		if (span_eq(span_str(route->text), text))
-			break;
-	}
-	if (!route) {
-		if (r->n_routes >= LIMIT_RULES)
-			return bad_row(r, "is of one route too many", err);
-		route = malloc(sizeof(*route) + text.len + 1);
-		if (!route)
-			return no_memory(r, err);
-		memcpy(route->text, text.p, text.len);
-		route->text[text.len] = '\0';
-		route->next = r->routes;
-		r->routes = route;
-		r->n_routes++;
-	}
-	*ret = route->text;
-	return SC_OK;
+	return rc ? message_failed(r, rc, "is of one route too many", err) : SC_OK;
+}
+
+static int read_template(struct store_source *r, struct exchange *ex, struct err *err)
+{
+	int rc = column_is_null(r->row, TEMPLATE)
+			 ? SC_OK : texts_keep(&r->templates, column(r->row, TEMPLATE),
+					      LIMIT_TEMPLATES, &ex->template);
+
+	return rc == SC_ENOMEM ? no_memory(r, err) : SC_OK;
 }
 
 /* Most addresses are the one before. */
@@ -509,7 +495,7 @@ static int read_exchange(struct store_source *r, struct exchange *ex, struct err
 	read_end(q, SERVER, SERVER_PORT, &r->server, &ex->server);
 	if (!state || exchange_state_parse((const char *)state, &ex->state))
 		return bad_row(r, "state is none of complete, no-response, truncated, gap", err);
-	rc = intern_route(r, &ex->route, err);
+	rc = read_route(r, ex, err);
 	if (!rc)
 		rc = read_request(r, ex, err);
 	if (rc || r->choice.parts == STORE_REQUESTS)
@@ -517,6 +503,9 @@ static int read_exchange(struct store_source *r, struct exchange *ex, struct err
 	ex->ttfb_us = read_time(q, TTFB_US);
 	ex->duration_us = read_time(q, DURATION_US);
 	ex->sample = column_is_null(q, SAMPLE) ? 100 : sqlite3_column_double(q, SAMPLE);
+	rc = read_template(r, ex, err);
+	if (rc)
+		return rc;
 	return column_is_null(q, STATUS) ? SC_OK : read_response(r, ex, err);
 }
 
@@ -626,12 +615,8 @@ static void source_done(struct source *s)
 
 	sqlite3_finalize(r->order);
 	sqlite3_finalize(r->row);
-	while (r->routes) {
-		struct route *next = r->routes->next;
-
-		free(r->routes);
-		r->routes = next;
-	}
+	texts_done(&r->routes);
+	texts_done(&r->templates);
 	fields_done(&r->request);
 	fields_done(&r->response);
 	fields_done(&r->trailers);

@@ -6,6 +6,9 @@
 #include <string.h>
 
 #include "core/limits.h"
+#include "core/rng.h"
+
+#define TEXT_BUCKETS 1024u
 
 struct text_kept {
 	struct text_kept *next;
@@ -122,22 +125,34 @@ void rebuild_finish(struct exchange *ex)
 	m->last_us = ex->duration_us < 0 ? 0 : ex->ts_us + ex->duration_us;
 }
 
-int texts_keep(struct texts *t, struct span s, const char **ret)
+static struct text_kept *new_text(struct span s)
 {
-	struct text_kept *k = t->first;
+	struct text_kept *k = malloc(sizeof(*k) + s.len + 1);
 
-	while (k && !span_eq(span_str(k->text), s))
-		k = k->next;
+	if (!k)
+		return NULL;
+	memcpy(k->text, s.p, s.len);
+	k->text[s.len] = '\0';
+	return k;
+}
+
+int texts_keep(struct texts *t, struct span s, unsigned max, const char **ret)
+{
+	struct text_kept *k, **bucket;
+
+	if (!t->buckets)
+		t->buckets = calloc(TEXT_BUCKETS, sizeof(*t->buckets));
+	if (!t->buckets)
+		return SC_ENOMEM;
+	bucket = &t->buckets[hash_bytes(s.p, s.len, 0) % TEXT_BUCKETS];
+	for (k = *bucket; k && !span_eq(span_str(k->text), s); k = k->next)
+		;
 	if (!k) {
-		if (t->n >= LIMIT_RULES)
-			return SC_EFULL;
-		k = malloc(sizeof(*k) + s.len + 1);
+		k = t->n < max ? new_text(s) : NULL;
 		if (!k)
-			return SC_ENOMEM;
-		memcpy(k->text, s.p, s.len);
-		k->text[s.len] = '\0';
-		k->next = t->first;
-		t->first = k;
+			return t->n < max ? SC_ENOMEM : SC_EFULL;
+		k->next = *bucket;
+		*bucket = k;
 		t->n++;
 	}
 	*ret = k->text;
@@ -146,10 +161,14 @@ int texts_keep(struct texts *t, struct span s, const char **ret)
 
 void texts_done(struct texts *t)
 {
-	while (t->first) {
-		struct text_kept *next = t->first->next;
+	for (unsigned i = 0; t->buckets && i < TEXT_BUCKETS; i++) {
+		while (t->buckets[i]) {
+			struct text_kept *next = t->buckets[i]->next;
 
-		free(t->first);
-		t->first = next;
+			free(t->buckets[i]);
+			t->buckets[i] = next;
+		}
 	}
+	free(t->buckets);
+	t->buckets = NULL;
 }

@@ -30,13 +30,13 @@ int rebuild_trailers(struct message *m, const struct header *headers, uint32_t n
 /* What follows from all of it: flags, arrival times, and a state that says what is cut. */
 void rebuild_finish(struct exchange *ex);
 
-/* Texts that exchanges borrow (their route): each kept once, LIMIT_RULES of them. */
+/* Texts that exchanges borrow (route, template): each kept once. All zero is empty. */
 struct texts {
-	struct text_kept *first;
+	struct text_kept **buckets;
 	unsigned n;
 };
-/* SC_EFULL, SC_ENOMEM. */
-int texts_keep(struct texts *t, struct span s, const char **ret);
+/* SC_EFULL where there are `max` others, SC_ENOMEM. */
+int texts_keep(struct texts *t, struct span s, unsigned max, const char **ret);
 void texts_done(struct texts *t);
 
 #endif

@@ -38,6 +38,7 @@ struct exchange {
 	double sample;     /* the percentage that let it in, 0..100 */
 	const char *route; /* the rule that took it, as written; NULL: none. Borrowed from whoever
 			    * made it (rules, source), which lives longer */
+	const char *template; /* of the path, /users/{id}; NULL: not known. Borrowed as `route` is */
 	uint32_t copies; /* of a mirror: how many targets it was sent to */
 	const struct policy_block *block; /* of the mesh policy that took it; borrowed, too */
 };
