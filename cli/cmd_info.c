@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* shadow-ctl info: what is in a store, with the ledger of each capture. Gathers everything as one
- * JSON value and prints that, or says it in words; so both tell the same. */
+/* shadow-ctl info: what is in a store, or in several, with the ledger of each capture. Gathers
+ * everything as one JSON value and prints that, or says it in words; so both tell the same. Looks at
+ * totals and at the ends of tables, never at all rows: it is instant, however much there is. */
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -11,9 +12,9 @@
 #include "cli.h"
 #include "core/counters.h"
 #include "core/limits.h"
+#include "sources.h"
 #include "store/store.h"
 #include "table.h"
-
 
 struct info_options {
 	bool json;
@@ -28,27 +29,34 @@ static const struct opt info_rows[] = {
 static const struct opt_table info_tables[] = {{info_rows, 0}, {NULL, 0}};
 
 static const char captures_sql[] =
-	"WITH counted AS (SELECT capture_id, count(*) AS exchanges, json_object("
-	" 'complete', count(CASE WHEN state = 'complete' THEN 1 END),"
-	" 'no-response', count(CASE WHEN state = 'no-response' THEN 1 END),"
-	" 'truncated', count(CASE WHEN state = 'truncated' THEN 1 END),"
-	" 'gap', count(CASE WHEN state = 'gap' THEN 1 END)) AS states,"
-	" sum(request_size) AS request_bytes, sum(response_size) AS response_bytes"
-	" FROM exchange GROUP BY capture_id)"
-	" SELECT c.id AS id, started_at, ended_at, source, coalesce(exchanges, 0) AS exchanges,"
-	" coalesce(states, '{}') AS states, coalesce(request_bytes, 0) AS request_bytes,"
+	"SELECT c.id AS id, started_at, ended_at, source, coalesce(exchanges, 0) AS exchanges,"
+	" CASE WHEN exchanges > 0 THEN json_object('complete', complete, 'no-response', no_response,"
+	" 'truncated', truncated, 'gap', gap) ELSE '{}' END AS states,"
+	" coalesce(request_bytes, 0) AS request_bytes,"
 	" coalesce(response_bytes, 0) AS response_bytes, options, ledger"
-	" FROM capture c LEFT JOIN counted n ON n.capture_id = c.id ORDER BY c.id";
+	" FROM capture c LEFT JOIN capture_total t ON t.capture_id = c.id ORDER BY c.id";
 
 static const char replays_sql[] =
-	"WITH counted AS (SELECT replay_id, count(*) AS requests, count(status) AS answered,"
-	" count(error) AS errors FROM result GROUP BY replay_id)"
-	" SELECT p.id AS id, started_at, ended_at, target, coalesce(requests, 0) AS requests,"
+	"SELECT p.id AS id, started_at, ended_at, target, coalesce(results, 0) AS requests,"
 	" coalesce(answered, 0) AS answered, coalesce(errors, 0) AS errors, options, summary"
-	" FROM replay p LEFT JOIN counted n ON n.replay_id = p.id ORDER BY p.id";
+	" FROM replay p LEFT JOIN replay_total t ON t.replay_id = p.id ORDER BY p.id";
 
 static const char bodies_sql[] =
-	"SELECT count(*) AS count, coalesce(sum(size), 0) AS bytes FROM body";
+	"SELECT coalesce(sum(bodies), 0) AS count, coalesce(sum(bytes), 0) AS bytes FROM body_total";
+
+/* Before a capture ends there is no index of the times: then as many rows at either end tell, since
+ * they are about in the order of time. */
+#define END(function, order)                                                                       \
+	"CASE WHEN EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'exchange_time')"              \
+	" THEN (SELECT " function "(ts_us) FROM exchange) ELSE (SELECT " function "(ts_us)"        \
+	" FROM (SELECT ts_us FROM exchange ORDER BY id " order " LIMIT 10000)) END"
+#define TIME_TEXT(us)                                                                              \
+	"strftime('%Y-%m-%dT%H:%M:%S', " us " / 1000000, 'unixepoch')"                             \
+	" || printf('.%06dZ', " us " % 1000000)"
+
+static const char span_sql[] =
+	"WITH span (first, last) AS (SELECT " END("min", "ASC") ", " END("max", "DESC") ")"
+	" SELECT " TIME_TEXT("first") " AS first, " TIME_TEXT("last") " AS last FROM span";
 
 /* Rows as JSON objects. */
 struct gather {
@@ -155,29 +163,35 @@ static int64_t integer(const json_t *object, const char *key)
 	return json_integer_value(json_object_get(object, key));
 }
 
-static int gather_all(struct store *st, const char *path, json_t *doc, struct err *err)
+static int gather_file(const char *path, json_t *doc)
 {
-	json_t *capture, *version;
-	int64_t exchanges = 0;
-	size_t i;
-	int rc;
-
 	if (json_object_set_new(doc, "path", json_string(path)) &&
 	    json_object_set_new(doc, "path", json_null()))
 		return SC_ENOMEM;
-	if (json_object_set_new(doc, "size_bytes", json_integer(file_size(path, ""))) ||
-	    json_object_set_new(doc, "log_bytes", json_integer(file_size(path, "-wal"))))
-		return SC_ENOMEM;
-	rc = gather(st, "PRAGMA user_version", doc, "schema_version", true, err);
-	if (rc)
-		return rc;
-	version = json_object_get(json_object_get(doc, "schema_version"), "user_version");
-	if (json_object_set(doc, "schema_version", version) ||
-	    json_object_set_new(doc, "exchanges", json_integer(0)))
-		return SC_ENOMEM;
-	rc = gather(st, bodies_sql, doc, "bodies", true, err);
-	if (!rc)
-		rc = gather(st, captures_sql, doc, "captures", false, err);
+	return json_object_set_new(doc, "size_bytes", json_integer(file_size(path, ""))) ||
+	       json_object_set_new(doc, "log_bytes", json_integer(file_size(path, "-wal")))
+		       ? SC_ENOMEM : SC_OK;
+}
+
+/* The columns of one row, as members of the whole. */
+static int gather_row_of(struct store *st, const char *sql, json_t *doc, struct err *err)
+{
+	json_t *row = json_object();
+	int rc = row ? gather(st, sql, row, "row", true, err) : SC_ENOMEM;
+
+	if (!rc && json_object_update(doc, json_object_get(row, "row")))
+		rc = SC_ENOMEM;
+	json_decref(row);
+	return rc;
+}
+
+static int gather_runs(struct store *st, json_t *doc, struct err *err)
+{
+	json_t *capture;
+	int64_t exchanges = 0;
+	size_t i;
+	int rc = gather(st, captures_sql, doc, "captures", false, err);
+
 	if (!rc)
 		rc = gather(st, replays_sql, doc, "replays", false, err);
 	json_array_foreach(json_object_get(doc, "captures"), i, capture)
@@ -185,6 +199,74 @@ static int gather_all(struct store *st, const char *path, json_t *doc, struct er
 	if (!rc && json_integer_set(json_object_get(doc, "exchanges"), exchanges))
 		rc = SC_ENOMEM;
 	return rc;
+}
+
+static int gather_all(struct store *st, const char *path, json_t *doc, struct err *err)
+{
+	int rc = gather_file(path, doc);
+
+	if (!rc)
+		rc = gather_row_of(st, "SELECT user_version AS schema_version"
+				   " FROM pragma_user_version", doc, err);
+	if (!rc && json_object_set_new(doc, "exchanges", json_integer(0)))
+		rc = SC_ENOMEM;
+	if (!rc)
+		rc = gather_row_of(st, span_sql, doc, err);
+	if (!rc)
+		rc = gather(st, bodies_sql, doc, "bodies", true, err);
+	return rc ? rc : gather_runs(st, doc, err);
+}
+
+static int gather_store(const char *path, json_t *stores, struct err *err)
+{
+	struct store *st = NULL;
+	json_t *doc = json_object();
+	int rc = json_array_append_new(stores, doc) ? SC_ENOMEM : SC_OK;
+
+	if (!rc)
+		rc = store_open(path, STORE_READ, &st, err);
+	if (!rc)
+		rc = gather_all(st, path, doc, err);
+	store_close(st);
+	return rc;
+}
+
+/* Takes over the earlier, or the later, of two times, which compare as text. */
+static int widen(json_t *whole, const json_t *store, const char *key, bool later)
+{
+	const char *known = json_string_value(json_object_get(whole, key));
+	const char *time = json_string_value(json_object_get(store, key));
+
+	if (!time || (known && (strcmp(time, known) > 0) != later))
+		return SC_OK;
+	return json_object_set_new(whole, key, json_string(time)) ? SC_ENOMEM : SC_OK;
+}
+
+/* What several stores are together. */
+static json_t *whole_of(json_t *stores)
+{
+	json_t *whole = json_pack("{s:O, s:i, s:i, s:n, s:n}", "stores", stores, "exchanges", 0,
+				  "size_bytes", 0, "first", "last");
+	int64_t exchanges = 0, bytes = 0;
+	json_t *store;
+	size_t i;
+	int rc = whole ? SC_OK : SC_ENOMEM;
+
+	json_array_foreach(stores, i, store) {
+		exchanges += integer(store, "exchanges");
+		bytes += integer(store, "size_bytes");
+		if (!rc)
+			rc = widen(whole, store, "first", false);
+		if (!rc)
+			rc = widen(whole, store, "last", true);
+	}
+	if (!rc && (json_integer_set(json_object_get(whole, "exchanges"), exchanges) ||
+		    json_integer_set(json_object_get(whole, "size_bytes"), bytes)))
+		rc = SC_ENOMEM;
+	if (!rc)
+		return whole;
+	json_decref(whole);
+	return NULL;
 }
 
 static void print_size(int64_t bytes)
@@ -296,7 +378,15 @@ static void print_replay(const json_t *replay)
 		     integer(replay, "errors"));
 }
 
-static void print_text(const char *path, const json_t *doc)
+static void print_span(const json_t *doc)
+{
+	print_shown(json_string_value(json_object_get(doc, "first")));
+	(void)printf(" to ");
+	print_shown(json_string_value(json_object_get(doc, "last")));
+}
+
+/* The path as it was given: JSON has no room for one that is not UTF-8. */
+static void print_store(const char *path, const json_t *doc)
 {
 	const json_t *bodies = json_object_get(doc, "bodies");
 	json_t *run;
@@ -314,33 +404,81 @@ static void print_text(const char *path, const json_t *doc)
 		     integer(doc, "exchanges"), integer(bodies, "count"));
 	print_size(integer(bodies, "bytes"));
 	(void)printf("\n");
+	if (json_is_string(json_object_get(doc, "first"))) {
+		print_span(doc);
+		(void)printf("\n");
+	}
 	json_array_foreach(json_object_get(doc, "captures"), i, run)
 		print_capture(run);
 	json_array_foreach(json_object_get(doc, "replays"), i, run)
 		print_replay(run);
 }
 
+static void print_whole(const struct sources *found, const json_t *whole)
+{
+	const json_t *stores = json_object_get(whole, "stores");
+	json_t *store;
+	size_t i;
+
+	json_array_foreach(stores, i, store) {
+		print_store(found->paths[i], store);
+		(void)printf("\n");
+	}
+	(void)printf("%zu stores, %" PRId64 " exchanges, ", json_array_size(stores),
+		     integer(whole, "exchanges"));
+	print_size(integer(whole, "size_bytes"));
+	if (json_is_string(json_object_get(whole, "first"))) {
+		(void)printf(", ");
+		print_span(whole);
+	}
+	(void)printf("\n");
+}
+
+static int print_json(const json_t *doc)
+{
+	return json_dumpf(doc, stdout, JSON_INDENT(2)) || putchar('\n') == EOF ? SC_EIO : SC_OK;
+}
+
+static int print_one(const struct sources *found, const json_t *stores, bool json)
+{
+	const json_t *store = json_array_get(stores, 0);
+
+	if (json)
+		return print_json(store);
+	print_store(found->paths[0], store);
+	return SC_OK;
+}
+
+static int print_several(const struct sources *found, json_t *stores, bool json)
+{
+	json_t *whole = whole_of(stores);
+	int rc = whole ? SC_OK : SC_ENOMEM;
+
+	if (!rc && json)
+		rc = print_json(whole);
+	else if (!rc)
+		print_whole(found, whole);
+	json_decref(whole);
+	return rc;
+}
+
 static int info_run(void *options, const struct operands *operands)
 {
 	const struct info_options *o = options;
-	const char *path = operands->items[0];
+	struct sources found = {NULL, 0};
 	struct err err = {""};
-	struct store *st = NULL;
-	json_t *doc = NULL;
-	int rc = store_open(path, STORE_READ, &st, &err);
+	json_t *stores = json_array();
+	int rc = sources_find(operands->items, operands->n, &found, &err);
 
-	if (rc)
-		return fail(rc, &err);
-	doc = json_object();
-	rc = gather_all(st, path, doc, &err);
-	if (!rc && o->json && (json_dumpf(doc, stdout, JSON_INDENT(2)) || putchar('\n') == EOF))
-		rc = SC_EIO;
-	if (!rc && !o->json)
-		print_text(path, doc);
+	for (unsigned i = 0; i < found.n && !rc; i++)
+		rc = gather_store(found.paths[i], stores, &err);
+	if (!rc)
+		rc = found.n == 1 ? print_one(&found, stores, o->json)
+				  : print_several(&found, stores, o->json);
 	if (!rc && (fflush(stdout) || ferror(stdout)))
 		rc = SC_EIO;
-	json_decref(doc);
-	store_close(st);
+	json_decref(stores);
+	sources_done(&found);
 	if (rc && err.text[0] == '\0')
 		(void)err_set(&err, rc, "%s", rc == SC_EIO ? "cannot write the result"
 							   : "no memory for the result");
@@ -349,16 +487,17 @@ static int info_run(void *options, const struct operands *operands)
 
 static const char info_examples[] =
 	"  shadow-ctl info shadow.db\n"
+	"  shadow-ctl info 'shadow-*.db'\n"
 	"  shadow-ctl info shadow.db --json | jq '.captures[0].ledger'\n";
 
 const struct command command_info = {
 	.name = "info",
-	.usage = "STORE [--json]",
-	.summary = "Show what a store holds: captures with their ledgers, replays, sizes.",
+	.usage = "STORE... [--json]",
+	.summary = "Show what stores hold: captures with their ledgers, replays, sizes.",
 	.tables = info_tables,
 	.examples = info_examples,
 	.options_size = sizeof(struct info_options),
 	.min_operands = 1,
-	.max_operands = 1,
+	.max_operands = LIMIT_SOURCES,
 	.run = info_run,
 };

@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* shadow-ctl query: SQL, or a question by its name, on a store. Reads only. */
+/* shadow-ctl query: SQL, or a question by its name, on a store, or on several as one. Reads only. */
 #include <errno.h>
+#include <glob.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "cli.h"
+#include "core/limits.h"
+#include "sources.h"
+#include "store/several.h"
 #include "store/store.h"
 #include "table.h"
 
@@ -169,12 +174,67 @@ static int run_sql(struct store *st, const struct query_options *o, const char *
 	return print_rows(st, sql, sql == text ? NULL : parameters, format, err);
 }
 
-static int check_options(const struct query_options *o, const struct operands *operands,
+static bool is_file(const char *word)
+{
+	struct stat file;
+	glob_t found = {0};
+	bool yes = lstat(word, &file) == 0;
+
+	if (!yes && strpbrk(word, "*?[")) {
+		yes = glob(word, GLOB_NOSORT, NULL, &found) == 0;
+		globfree(&found);
+	}
+	return yes;
+}
+
+/* The path of a file, which then is missing; the names of queries have neither of these. */
+static bool looks_like_file(const char *word)
+{
+	return is_word(word) && strpbrk(word, "./*?[");
+}
+
+/* What is asked stands last; NULL: nothing is. A file that is called like a query is ./status. */
+static int find_question(const struct operands *operands, const char **ret, struct err *err)
+{
+	const char *last = operands->items[operands->n - 1];
+
+	for (int i = 0; i < operands->n - 1; i++) {
+		const char *word = operands->items[i];
+
+		if (!is_file(word) && (store_query_sql(word) || !is_word(word)))
+			return err_set(err, SC_EINVAL, "'%s': no such file; what is asked stands"
+				       " behind all stores", word);
+	}
+	if (operands->n == 1 || (!store_query_sql(last) && is_file(last))) {
+		*ret = NULL;
+		return SC_OK;
+	}
+	if (!store_query_sql(last) && looks_like_file(last))
+		return err_set(err, SC_EINVAL, "'%s': no such file", last);
+	*ret = last;
+	return SC_OK;
+}
+
+static int open_stores(const struct operands *operands, const char *question, struct store **ret,
+		       struct err *err)
+{
+	struct sources found = {NULL, 0};
+	int rc = sources_find(operands->items, operands->n - (question != NULL), &found, err);
+
+	if (!rc && found.n == 1)
+		rc = store_open(found.paths[0], STORE_READ, ret, err);
+	else if (!rc)
+		rc = store_open_several((const char *const *)found.paths, found.n, ret, err);
+	sources_done(&found);
+	return rc;
+}
+
+static int check_options(const struct query_options *o, const char *question,
 			 enum table_format *ret_format, struct err *err)
 {
 	if (o->csv + o->json + o->jsonl + o->sql > 1)
 		return err_set(err, SC_EINVAL, "--csv, --json, --jsonl and --sql: one of them");
-	if (operands->n == 1 && (o->sql || o->by.kind))
+	if (!question && (o->sql || o->by.kind))
 		return err_set(err, SC_EINVAL, "%s: expected the name of a query",
 			       o->sql ? "--sql" : "--by");
 	*ret_format = o->csv ? TABLE_CSV : o->json ? TABLE_JSON : o->jsonl ? TABLE_JSONL
@@ -194,19 +254,22 @@ static int query_run(void *options, const struct operands *operands)
 {
 	const struct query_options *o = options;
 	enum table_format format = TABLE_TEXT;
+	const char *question = NULL;
 	struct err err = {""};
 	struct store *st = NULL;
-	int rc = check_options(o, operands, &format, &err);
+	int rc = find_question(operands, &question, &err);
 
 	if (!rc)
-		rc = store_open(operands->items[0], STORE_READ, &st, &err);
+		rc = check_options(o, question, &format, &err);
+	if (!rc)
+		rc = open_stores(operands, question, &st, &err);
 	if (rc)
 		return fail(rc, &err);
 	watch(st);
-	if (operands->n == 1)
-		rc = list_names(format);
+	if (question)
+		rc = run_sql(st, o, question, format, &err);
 	else
-		rc = run_sql(st, o, operands->items[1], format, &err);
+		rc = list_names(format);
 	store_close(st);
 	if (rc == SC_OK)
 		return EXIT_DONE;
@@ -221,17 +284,18 @@ static int query_run(void *options, const struct operands *operands)
 static const char query_examples[] =
 	"  shadow-ctl query shadow.db slowest\n"
 	"  shadow-ctl query shadow.db sessions --by cookie:sid --csv\n"
+	"  shadow-ctl query 'shadow-*.db' routes\n"
 	"  shadow-ctl query shadow.db --csv \"SELECT time, path, status FROM request WHERE"
 	" status >= 500\"\n";
 
 const struct command command_query = {
 	.name = "query",
-	.usage = "STORE [SQL | NAME] [--csv | --json | --jsonl]",
-	.summary = "Ask a store in SQL, or a question by its name; without either, list the names.",
+	.usage = "STORE... [SQL | NAME] [--csv | --json | --jsonl]",
+	.summary = "Ask stores, several as one, in SQL or by a name; without either, list the names.",
 	.tables = query_tables,
 	.examples = query_examples,
 	.options_size = sizeof(struct query_options),
 	.min_operands = 1,
-	.max_operands = 2,
+	.max_operands = LIMIT_SOURCES + 1,
 	.run = query_run,
 };

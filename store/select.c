@@ -7,6 +7,7 @@
 
 #include "core/limits.h"
 #include "db.h"
+#include "several.h"
 
 /* Pragmas that only tell. With an argument they name a table or an index, so `argument` says
  * whether one is let in. */
@@ -58,8 +59,12 @@ static int authorize(void *arg, int action, const char *first, const char *secon
 
 static int sql_fail(struct store *st, struct err *err)
 {
-	int code = sqlite3_errcode(st->db) & 0xff;
+	int code = sqlite3_errcode(st->db);
 
+	if (code == SEVERAL_INVALID || code == SEVERAL_FAILED)
+		return err_set(err, code == SEVERAL_INVALID ? SC_EINVAL : SC_EIO, "%s",
+			       sqlite3_errmsg(st->db));
+	code &= 0xff;
 	if (code == SQLITE_INTERRUPT)
 		return err_set(err, SC_ECLOSED, "SQL: stopped before its end");
 	if (code == SQLITE_AUTH || code == SQLITE_READONLY)

@@ -128,6 +128,7 @@
 
 /* Keeping stores. */
 #define LIMIT_MERGE_STORES 64                /* merged at once, all open */
+#define LIMIT_MATCHED (64ll * 1024 * 1024)   /* ids of bodies and routes of several stores, 16 bytes each */
 #define LIMIT_FILESET 1000000u               /* files of a set that --keep looks through */
 #define LIMIT_SOURCES 256u                   /* files that are one source */
 
