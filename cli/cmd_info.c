@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* shadow-ctl info: what is in a store, or in several, with the ledger of each capture. Gathers
- * everything as one JSON value and prints that, or says it in words; so both tell the same. Looks at
- * totals and at the ends of tables, never at all rows: it is instant, however much there is. */
+ * everything as one JSON value and prints that, or says it in words; so both tell the same.
+ * Looks at totals and at the ends of tables, never at all rows: it is instant, however much
+ * there is. */
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* shadow-ctl query: SQL, or a question by its name, on a store, or on several as one. Reads only. */
+/* shadow-ctl query: SQL, or a question by its name, on a store, or on several as one. Reads
+ * only. */
 #include <errno.h>
 #include <glob.h>
 #include <signal.h>

@@ -41,6 +41,17 @@ static int no_memory(const struct route_table *t, struct err *err)
 	return err_set(err, SC_ENOMEM, "%s: no memory", t->st->path);
 }
 
+static char *copy_of(struct span s)
+{
+	char *text = malloc(s.len + 1);
+
+	if (!text)
+		return NULL;
+	memcpy(text, s.p, s.len);
+	text[s.len] = '\0';
+	return text;
+}
+
 static uint32_t *slot_of(struct route_table *t, struct span text)
 {
 	uint32_t at = (uint32_t)hash_bytes(text.p, text.len, 0) & (SLOTS - 1);
@@ -61,7 +72,7 @@ static int make_text(struct route_table *t, struct span path)
 static int change_text(struct route_table *t, struct row *row, struct err *err)
 {
 	struct span text = buf_span(&t->text);
-	char *copy = strndup((const char *)text.p, text.len);
+	char *copy = copy_of(text);
 
 	if (!copy)
 		return no_memory(t, err);
@@ -102,8 +113,8 @@ static int add_row(struct route_table *t, int64_t id, struct span path, struct s
 	uint32_t *slot;
 
 	row->id = id;
-	row->path = strndup((const char *)path.p, path.len);
-	row->text = strndup((const char *)text.p, text.len);
+	row->path = copy_of(path);
+	row->text = copy_of(text);
 	if (!row->path || !row->text) {
 		free(row->path);
 		free(row->text);

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Several stores behind one handle: a database in memory, whose tables are virtual ones that read
- * the files, and whose views are those of the files. Which tables and columns there are, and which
- * of them hold whose ids, is asked of the files; only connections are known by name.
+/* Several stores behind one handle: a database in memory, whose tables are virtual ones that
+ * read the files, and whose views are those of the files. Which tables and columns there are,
+ * and which of them hold whose ids, is asked of the files; only connections are known by name.
  *
  * ATTACH would be simpler, but ends at ten files.
  *
- * Bodies and routes are the trouble: what is equal is one row in a merged store, and to know that all
- * of them must be read. So body, exchange and result are there twice: in "temp", which SQLite looks
- * at first, with bodies that are matched as soon as the number of one is asked for; and in "main",
- * unmatched, for the view that shows bodies and no numbers of them, and is looked up by many. */
+ * Bodies and routes are the trouble: what is equal is one row in a merged store, and to know
+ * that all of them must be read. So body, exchange and result are there twice: in "temp", which
+ * SQLite looks at first, with bodies that are matched as soon as the number of one is asked for;
+ * and in "main", unmatched, for the view that shows bodies and no numbers of them, and is looked
+ * up by many. */
 #include "store/several.h"
 
 #include <inttypes.h>
@@ -36,8 +37,8 @@ static int asked_to_stop(void *arg)
 	return s->st->stop && s->st->stop();
 }
 
-/* A transaction that reads is begun here and ended by closing: one state of the file. A writer goes on
- * beside it, but its log cannot start anew meanwhile, and grows by what is written. */
+/* A transaction that reads is begun here and ended by closing: one state of the file. A writer
+ * goes on beside it, but its log cannot start anew meanwhile, and grows by what is written. */
 static int open_part(struct several *s, const char *path, struct err *err)
 {
 	struct part *part = &s->parts[s->n];
@@ -232,7 +233,8 @@ static char *select_columns(const struct table *t)
 	return sqlite3_str_finish(sql);
 }
 
-/* A table that somebody made in one file is none of the whole; what every store has must be there. */
+/* A table that somebody made in one file is none of the whole; what every store has must be
+ * there. */
 static int is_everywhere(struct several *s, const struct table *t, bool *ret, struct err *err)
 {
 	bool everywhere = true;

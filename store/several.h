@@ -89,9 +89,9 @@ const char *several_type(const struct column *c);
 /* Somewhere to put rows: a private file that SQLite deletes, in memory while it is small. */
 int several_scratch(struct several *s, struct err *err);
 
-/* Copies what `select` gives of each file to a table there, with an index of the columns that are bits
- * of `keys`; `select` gives the rowid and then every column. The copy has the number of the part
- * behind them, as " part". */
+/* Copies what `select` gives of each file to a table there, with an index of the columns that
+ * are bits of `keys`; `select` gives the rowid and then every column. The copy has the number of
+ * the part behind them, as " part". */
 #define SEVERAL_COPY_NAME 24
 int several_copy(struct several *s, const struct table *t, const char *select, uint64_t keys,
 		 char name[SEVERAL_COPY_NAME], struct err *err);

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A table of several stores searched again and again by columns that its files have no index of, in
- * the inner loop of a join: its rows are copied once, and the copy has that index. It is what SQLite
- * does with a table of its own (sqlite.org/optoverview.html#autoindex), and not with a virtual one. */
+/* A table of several stores searched again and again by columns that its files have no index of,
+ * in the inner loop of a join: its rows are copied once, and the copy has that index. It is what
+ * SQLite does with a table of its own (sqlite.org/optoverview.html#autoindex), and not with a
+ * virtual one. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "several.h"
 
-/* Names the columns as the table does, between the row's own id and the number of its file. */
+/* Names the columns as the table does; before them is the row's id, behind them the number of
+ * its file, and its id in the whole. */
 static char *create_sql(const struct table *t, uint64_t keys, const char *name)
 {
 	sqlite3_str *sql = sqlite3_str_new(NULL);
@@ -17,7 +19,8 @@ static char *create_sql(const struct table *t, uint64_t keys, const char *name)
 	for (int i = 0; i < t->n; i++)
 		sqlite3_str_appendf(sql, ", \"%w\" %s", t->columns[i].name,
 				    several_type(&t->columns[i]));
-	sqlite3_str_appendf(sql, ", \" part\"); CREATE INDEX %s_key ON %s", name, name);
+	sqlite3_str_appendf(sql, ", \" part\", \" row\" INTEGER PRIMARY KEY);"
+			    "CREATE INDEX %s_key ON %s", name, name);
 	for (int i = 0; i < t->n && i < 63; i++) {
 		if (keys >> i & 1) {
 			sqlite3_str_appendf(sql, "%s\"%w\"", before, t->columns[i].name);
@@ -39,30 +42,32 @@ static int create(struct several *s, const struct table *t, uint64_t keys, const
 	return rc;
 }
 
-static int copy_row(struct several *s, unsigned part, sqlite3_stmt *from, sqlite3_stmt *to,
-		    struct err *err)
+static int copy_row(struct several *s, unsigned part, int64_t by, sqlite3_stmt *from,
+		    sqlite3_stmt *to, struct err *err)
 {
+	int64_t id = sqlite3_column_int64(from, 0);
 	int n = sqlite3_column_count(from);
 
 	for (int i = 0; i < n; i++) {
 		if (sqlite3_bind_value(to, i + 1, sqlite3_column_value(from, i)))
 			return db_fail(s->made.st, err);
 	}
-	if (sqlite3_bind_int64(to, n + 1, part))
+	if (sqlite3_bind_int64(to, n + 1, part) || sqlite3_bind_int64(to, n + 2, id + by))
 		return db_fail(s->made.st, err);
 	return db_run(s->made.st, to, err);
 }
 
-static int copy_part(struct several *s, unsigned part, const char *select, sqlite3_stmt *to,
-		     struct err *err)
+static int copy_part(struct several *s, unsigned part, int of, const char *select,
+		     sqlite3_stmt *to, struct err *err)
 {
+	int64_t by = s->parts[part].by[of];
 	struct store *st = s->parts[part].st;
 	sqlite3_stmt *from = NULL;
 	int step = SQLITE_DONE;
 	int rc = db_prepare(st, select, &from, err);
 
 	while (!rc && (step = sqlite3_step(from)) == SQLITE_ROW)
-		rc = copy_row(s, part, from, to, err);
+		rc = copy_row(s, part, by, from, to, err);
 	if (!rc && step != SQLITE_DONE)
 		rc = db_fail(st, err);
 	sqlite3_finalize(from);
@@ -76,7 +81,7 @@ static int prepare_insert(struct several *s, const struct table *t, const char *
 	char *sql;
 	int rc;
 
-	sqlite3_str_appendf(text, "INSERT INTO %s VALUES (?, ?", name);
+	sqlite3_str_appendf(text, "INSERT INTO %s VALUES (?, ?, ?", name);
 	for (int i = 0; i < t->n; i++)
 		sqlite3_str_appendall(text, ", ?");
 	sqlite3_str_appendall(text, ")");
@@ -100,7 +105,7 @@ int several_copy(struct several *s, const struct table *t, const char *select, u
 	if (!rc)
 		rc = prepare_insert(s, t, name, &to, err);
 	for (unsigned i = 0; i < s->n && !rc; i++)
-		rc = copy_part(s, i, select, to, err);
+		rc = copy_part(s, i, t->of, select, to, err);
 	sqlite3_finalize(to);
 	if (rc)
 		several_copy_drop(s, name);

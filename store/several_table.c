@@ -1,40 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A table of several stores, as a virtual one of SQLite (sqlite.org/vtab.html): its rows are those of
- * the files one after the other, with their ids moved. What can be asked of the files is asked of
- * them: the plan is SQL for each file, and what SQLite's planner may know about it. Reads only. */
+/* A table of several stores, as a virtual one of SQLite (sqlite.org/vtab.html): its rows are
+ * those of the files one after the other, with their ids moved. Does what several_plan.c found;
+ * reads only. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "several.h"
+#include "several_plan.h"
 
-#define ARGUMENTS 16 /* of one plan; what is beyond is left to SQLite */
 #define IDLE 16	     /* plans of a table that are kept for the next time */
 #define PATIENCE 3   /* searches through all rows of all files before these are copied */
 
-/* idxNum: how a plan's rows come. */
-enum { UPWARDS, DOWNWARDS, ONE_ROW };
-
-/* An argument that is a value, not an id. */
-#define A_VALUE (-1)
-
-struct search;
-
-struct vtab {
-	sqlite3_vtab base; /* first */
-	struct several *s;
-	const struct table *t;
-	bool exact; /* bodies are matched */
-	struct search *idle;
-};
-
-/* A plan at work. It outlives its cursor, since SQLite opens one anew for every row that a subquery is
- * asked about. */
+/* A plan at work. It outlives its cursor, since SQLite opens one anew for every row that a
+ * subquery is asked about. */
 struct search {
 	struct search *next; /* of those that nobody uses */
 	char *plan;
 	char *sql, *where;    /* in it */
-	int of[ARGUMENTS];    /* whose ids its arguments are; A_VALUE */
+	int of[ARGUMENTS];    /* whose ids its arguments are, or what else */
 	int n_args;
 	uint64_t keys;	      /* columns that a copy would be searched by; 0: it would not help */
 	uint64_t searched;    /* files, so far */
@@ -52,23 +35,6 @@ struct cursor {
 	bool end;
 	int64_t held; /* the id whose one row the statement stands at; 0: none */
 };
-
-static const struct part *parts_of(const struct vtab *v)
-{
-	return v->t->made ? &v->s->made : v->s->parts;
-}
-
-static unsigned n_parts(const struct vtab *v)
-{
-	return v->t->made ? 1 : v->s->n;
-}
-
-/* Whether a number of it says which file it is of, and which there. */
-static bool is_movable(const struct vtab *v, int of)
-{
-	return of >= 0 && !v->t->made &&
-	       !(v->s->tables[of].matched && (v->exact || v->s->tables[of].made));
-}
 
 /* The line of err for SQLite to hand on. */
 static int refuse(struct vtab *v, int rc, const struct err *err)
@@ -132,255 +98,6 @@ static int vtab_connect(sqlite3 *db, void *aux, int argc, const char *const *arg
 	v->exact = strcmp(argv[1], "temp") == 0;
 	*ret = &v->base; /* moved */
 	return SQLITE_OK;
-}
-
-/* A plan in the making: the arguments' kinds, the conditions, and what they leave. */
-struct plan {
-	const struct vtab *v;
-	sqlite3_index_info *info;
-	sqlite3_str *args, *where;
-	int n_args;
-	unsigned long long keys; /* of a copy */
-	bool one_part;
-	uint64_t equal, below, above; /* columns that have such a bound */
-	uint64_t texts;		      /* and those that equal a text */
-};
-
-static void add_argument(struct plan *p, int constraint, int of)
-{
-	p->info->aConstraintUsage[constraint].argvIndex = ++p->n_args;
-	sqlite3_str_appendf(p->args, "%d,", of);
-}
-
-static void add_condition(struct plan *p, const char *format, const char *column)
-{
-	sqlite3_str_appendall(p->where, sqlite3_str_length(p->where) ? " AND " : " WHERE ");
-	sqlite3_str_appendf(p->where, format, column, p->n_args, p->n_args);
-}
-
-static uint64_t bit(int column)
-{
-	return 1ull << (column < 63 ? column : 63);
-}
-
-/* A condition on an id of another table: of which file it is, is known. */
-static void add_id(struct plan *p, int i)
-{
-	const struct sqlite3_index_constraint *c = &p->info->aConstraint[i];
-	const struct column *column = &p->v->t->columns[c->iColumn];
-
-	if (c->op != SQLITE_INDEX_CONSTRAINT_EQ || !is_movable(p->v, column->of))
-		return;
-	add_argument(p, i, column->of);
-	add_condition(p, "\"%w\" = ?%d", column->name);
-	p->equal |= bit(c->iColumn);
-	p->one_part = true;
-}
-
-/* A file compares as SQLite does, since the columns have the same affinity. But where a number is
- * compared with text, what of the two is made into the other depends on both sides of which only one
- * comes here: then the file lets all through, and SQLite decides. */
-static void add_text(struct plan *p, int i)
-{
-	const struct sqlite3_index_constraint *c = &p->info->aConstraint[i];
-
-	if (c->op != SQLITE_INDEX_CONSTRAINT_EQ)
-		return;
-	add_argument(p, i, A_VALUE);
-	add_condition(p, "(\"%w\" = ?%d OR typeof(?%d) <> 'text')",
-		      p->v->t->columns[c->iColumn].name);
-	p->texts |= bit(c->iColumn);
-}
-
-static void add_number(struct plan *p, int i)
-{
-	static const struct {
-		unsigned char op;
-		const char *condition;
-	} operators[] = {
-		{SQLITE_INDEX_CONSTRAINT_EQ, "\"%w\" = ?%d"},
-		{SQLITE_INDEX_CONSTRAINT_GT, "\"%w\" > ?%d"},
-		{SQLITE_INDEX_CONSTRAINT_GE, "\"%w\" >= ?%d"},
-		{SQLITE_INDEX_CONSTRAINT_LT, "\"%w\" < ?%d"},
-		{SQLITE_INDEX_CONSTRAINT_LE, "\"%w\" <= ?%d"},
-	};
-	const struct sqlite3_index_constraint *c = &p->info->aConstraint[i];
-
-	for (size_t k = 0; k < sizeof(operators) / sizeof(operators[0]); k++) {
-		if (operators[k].op != c->op)
-			continue;
-		add_argument(p, i, A_VALUE);
-		add_condition(p, operators[k].condition, p->v->t->columns[c->iColumn].name);
-		*(k == 0 ? &p->equal : k < 3 ? &p->above : &p->below) |= bit(c->iColumn);
-	}
-}
-
-static bool is_own_id(const struct table *t, int column)
-{
-	return column < 0 || column == t->id;
-}
-
-static void add_constraint(struct plan *p, int i)
-{
-	const struct sqlite3_index_constraint *c = &p->info->aConstraint[i];
-	const struct table *t = p->v->t;
-
-	if (!c->usable || is_own_id(t, c->iColumn) || p->n_args == ARGUMENTS)
-		return;
-	if (c->op != SQLITE_INDEX_CONSTRAINT_EQ && c->op != SQLITE_INDEX_CONSTRAINT_GT &&
-	    c->op != SQLITE_INDEX_CONSTRAINT_GE && c->op != SQLITE_INDEX_CONSTRAINT_LT &&
-	    c->op != SQLITE_INDEX_CONSTRAINT_LE)
-		return;
-	if (strcasecmp(sqlite3_vtab_collation(p->info, i), "BINARY") != 0)
-		return;
-	if (t->columns[c->iColumn].of != NOT_AN_ID)
-		add_id(p, i);
-	else if (t->columns[c->iColumn].affinity == NUMBER)
-		add_number(p, i);
-	else if (t->columns[c->iColumn].affinity == TEXT)
-		add_text(p, i);
-}
-
-/* The row of an id: of one file, found at once. */
-static bool add_own_id(struct plan *p)
-{
-	for (int i = 0; i < p->info->nConstraint; i++) {
-		const struct sqlite3_index_constraint *c = &p->info->aConstraint[i];
-
-		if (!c->usable || c->op != SQLITE_INDEX_CONSTRAINT_EQ ||
-		    !is_own_id(p->v->t, c->iColumn))
-			continue;
-		add_argument(p, i, p->v->t->of);
-		add_condition(p, "\"%w\" = ?%d", "rowid");
-		return true;
-	}
-	return false;
-}
-
-/* What an index of the files leaves of so many rows, as SQLite itself guesses it; negative: there is
- * none that helps. */
-static double indexed_rows(const struct plan *p, double rows)
-{
-	double best = -1;
-
-	for (int i = 0; i < p->v->t->n_indexes; i++) {
-		const struct table_index *x = &p->v->t->indexes[i];
-		double left = rows;
-		uint64_t next = 0;
-		int n = 0;
-
-		while (n < x->n && x->columns[n] >= 0 && p->equal & bit(x->columns[n]))
-			n++;
-		if (n < x->n && x->columns[n] >= 0)
-			next = bit(x->columns[n]);
-		if (n && left > 11 - n)
-			left = 11 - n;
-		left /= (p->above & next ? 4 : 1) * (p->below & next ? 4 : 1);
-		if ((n || (p->above | p->below) & next) && (best < 0 || left < best))
-			best = left;
-	}
-	return best;
-}
-
-/* In units of a row that is read from its file and handed on. */
-static bool estimate(struct plan *p)
-{
-	sqlite3_index_info *info = p->info;
-	double all = p->v->t->rows > 1 ? (double)p->v->t->rows : 1;
-	double parts = p->one_part ? 1 : (double)n_parts(p->v);
-	double left = indexed_rows(p, all);
-	bool indexed = left >= 0;
-	double read = indexed ? left : all * parts / (double)n_parts(p->v);
-
-	if (!indexed)
-		left = read / ((p->equal ? 10 : 1) * (p->above ? 3 : 1) * (p->below ? 3 : 1));
-	left /= p->texts ? 10 : 1;
-	info->estimatedCost = (indexed ? 2 : 1.5) * read + 1.5 * left + 20 * parts;
-	info->estimatedRows = left < 1 ? 1 : (sqlite3_int64)left;
-	return indexed;
-}
-
-/* Files follow each other as their ids do. */
-static int order_of(const struct plan *p, bool indexed)
-{
-	sqlite3_index_info *info = p->info;
-
-	if (info->nOrderBy != 1 || indexed || !is_own_id(p->v->t, info->aOrderBy[0].iColumn))
-		return UPWARDS;
-	info->orderByConsumed = 1;
-	sqlite3_str_appendall(p->where,
-			      info->aOrderBy[0].desc ? " ORDER BY rowid DESC" : " ORDER BY rowid");
-	return info->aOrderBy[0].desc ? DOWNWARDS : UPWARDS;
-}
-
-static void choose(struct plan *p)
-{
-	sqlite3_index_info *info = p->info;
-	bool indexed;
-
-	if (add_own_id(p)) {
-		info->idxNum = ONE_ROW;
-		info->idxFlags = SQLITE_INDEX_SCAN_UNIQUE;
-		info->estimatedCost = 10;
-		info->estimatedRows = 1;
-		info->orderByConsumed = info->nOrderBy > 0;
-		return;
-	}
-	for (int i = 0; i < info->nConstraint; i++)
-		add_constraint(p, i);
-	indexed = estimate(p);
-	info->idxNum = order_of(p, indexed);
-	if (!indexed && !info->orderByConsumed && !p->v->t->made && !p->v->t->matched)
-		p->keys = (p->equal | p->texts) & ~bit(63);
-}
-
-/* A column that nobody wants is NULL, so that each keeps its place. */
-static char *select_text(const struct plan *p)
-{
-	sqlite3_str *text = sqlite3_str_new(NULL);
-	const struct table *t = p->v->t;
-
-	sqlite3_str_appendall(text, "SELECT rowid");
-	for (int i = 0; i < t->n; i++) {
-		if (i != t->id && p->info->colUsed & bit(i))
-			sqlite3_str_appendf(text, ", \"%w\"", t->columns[i].name);
-		else
-			sqlite3_str_appendall(text, ", NULL");
-	}
-	sqlite3_str_appendf(text, " FROM \"%w\"", t->name);
-	return sqlite3_str_finish(text);
-}
-
-/* The arguments' kinds, the keys of a copy, where the conditions are in the SQL, and the SQL:
- * "-1,3,|4|17|SELECT ...". */
-static char *plan_text(const struct plan *p, const char *args, const char *where)
-{
-	char *select = select_text(p);
-	char *text = NULL;
-
-	if (select)
-		text = sqlite3_mprintf("%s|%llx|%d|%s%s", args ? args : "", p->keys,
-				       (int)strlen(select), select, where ? where : "");
-	sqlite3_free(select);
-	return text;
-}
-
-static int vtab_best_index(sqlite3_vtab *base, sqlite3_index_info *info)
-{
-	struct plan p = {.v = (const struct vtab *)base, .info = info,
-			 .args = sqlite3_str_new(NULL), .where = sqlite3_str_new(NULL)};
-	char *args, *where;
-	bool failed;
-
-	choose(&p);
-	failed = sqlite3_str_errcode(p.args) || sqlite3_str_errcode(p.where);
-	args = sqlite3_str_finish(p.args);
-	where = sqlite3_str_finish(p.where);
-	info->idxStr = failed ? NULL : plan_text(&p, args, where);
-	info->needToFreeIdxStr = 1;
-	sqlite3_free(args);
-	sqlite3_free(where);
-	return info->idxStr ? SQLITE_OK : SQLITE_NOMEM;
 }
 
 static int vtab_open(sqlite3_vtab *base, sqlite3_vtab_cursor **ret)
@@ -511,7 +228,8 @@ static int prepare_rows(struct vtab *v)
 	return rc ? refuse(v, rc, &err) : SQLITE_OK;
 }
 
-/* An id as a column with the affinity of integers is compared with it: text of digits is a number. */
+/* An id as a column with the affinity of integers is compared with it: text of digits is a
+ * number. */
 static bool integer_of(sqlite3_value *value, int64_t *ret)
 {
 	int type = sqlite3_value_type(value);
@@ -566,7 +284,7 @@ static bool narrow(struct cursor *c, sqlite3_value **argv, int64_t *ids)
 		unsigned part;
 		int64_t id;
 
-		if (c->x->of[i] == A_VALUE)
+		if (c->x->of[i] < 0)
 			continue;
 		if (!integer_of(argv[i], &id) || !locate(v, c->x->of[i], id, &part, &ids[i]) ||
 		    (one && part != c->first))
@@ -577,13 +295,31 @@ static bool narrow(struct cursor *c, sqlite3_value **argv, int64_t *ids)
 	return true;
 }
 
-static int bind(struct cursor *c, sqlite3_stmt *stmt, sqlite3_value **argv, const int64_t *ids)
+/* A bound of ids as one of a file, whose ids move; of what is no number, none. */
+static int64_t bound_of(int64_t by, bool last, sqlite3_value *value)
+{
+	int64_t id;
+
+	if (!integer_of(value, &id) || __builtin_sub_overflow(id, by, &id) || id == INT64_MAX)
+		return last ? INT64_MAX : INT64_MIN;
+	return id + (last ? 1 : 0); /* behind a fraction too */
+}
+
+/* The rows of `stmt` have ids that move by that. */
+static int bind(struct cursor *c, sqlite3_stmt *stmt, int64_t by, sqlite3_value **argv,
+		const int64_t *ids)
 {
 	(void)sqlite3_reset(stmt);
 	for (int i = 0; i < c->x->n_args; i++) {
-		int rc = c->x->of[i] == A_VALUE ? sqlite3_bind_value(stmt, i + 1, argv[i])
-					     : sqlite3_bind_int64(stmt, i + 1, ids[i]);
+		int of = c->x->of[i];
+		int rc;
 
+		if (of == A_VALUE || of == A_TEXT)
+			rc = sqlite3_bind_value(stmt, i + 1, argv[i]);
+		else if (of == A_FIRST || of == A_LAST)
+			rc = sqlite3_bind_int64(stmt, i + 1, bound_of(by, of == A_LAST, argv[i]));
+		else
+			rc = sqlite3_bind_int64(stmt, i + 1, ids[i]);
 		if (rc)
 			return rc;
 	}
@@ -599,7 +335,8 @@ static int bind_part(struct cursor *c, unsigned part, sqlite3_value **argv, cons
 
 	if (rc)
 		return refuse(v, rc, &err);
-	return bind(c, c->x->stmts[part], argv, ids) ? refuse_part(v, part) : SQLITE_OK;
+	return bind(c, c->x->stmts[part], parts_of(v)[part].by[v->t->of], argv, ids)
+		       ? refuse_part(v, part) : SQLITE_OK;
 }
 
 /* Of the copy; with ids among the arguments only the rows of their file. */
@@ -637,7 +374,7 @@ static int start_copy(struct cursor *c, sqlite3_value **argv, const int64_t *ids
 
 	if (rc)
 		return rc;
-	if (bind(c, c->x->copied, argv, ids) || sqlite3_bind_int64(c->x->copied, c->x->n_args + 1, c->first) ||
+	if (bind(c, c->x->copied, 0, argv, ids) || sqlite3_bind_int64(c->x->copied, c->x->n_args + 1, c->first) ||
 	    sqlite3_bind_int64(c->x->copied, c->x->n_args + 2, c->last))
 		return refuse(v, db_fail(v->s->made.st, &err), &err);
 	return SQLITE_OK;
@@ -726,6 +463,31 @@ static int search(struct cursor *c, sqlite3_value **argv, const int64_t *ids)
 	return read_row(c);
 }
 
+static bool has_number_for_text(const struct search *x, sqlite3_value **argv)
+{
+	for (int i = 0; i < x->n_args; i++) {
+		int type = x->of[i] == A_TEXT ? sqlite3_value_type(argv[i]) : SQLITE_NULL;
+
+		if (type == SQLITE_INTEGER || type == SQLITE_FLOAT)
+			return true;
+	}
+	return false;
+}
+
+/* Where a number is compared with text, which of the two is made into the other depends on where
+ * the number comes from, and that is not said here. So the files give all rows, and SQLite
+ * decides. */
+static int take_all(struct cursor *c)
+{
+	int len = (int)(c->x->where - c->x->sql);
+	char *plan = sqlite3_mprintf("|0|%d|%.*s ORDER BY rowid%s", len, len, c->x->sql,
+				     c->order == DOWNWARDS ? " DESC" : "");
+	int rc = plan ? take_plan(c, c->order, plan) : SQLITE_NOMEM;
+
+	sqlite3_free(plan);
+	return rc;
+}
+
 static int vtab_filter(sqlite3_vtab_cursor *base, int order, const char *text, int argc,
 		       sqlite3_value **argv)
 {
@@ -737,6 +499,8 @@ static int vtab_filter(sqlite3_vtab_cursor *base, int order, const char *text, i
 	c->end = true;
 	if (!rc)
 		rc = take_plan(c, order, text);
+	if (!rc && has_number_for_text(c->x, argv))
+		rc = take_all(c);
 	if (rc || is_held(c, argv))
 		return rc;
 	if (narrow(c, argv, ids))
@@ -879,7 +643,7 @@ static int vtab_rowid(sqlite3_vtab_cursor *base, sqlite3_int64 *ret)
 static const sqlite3_module several_table = {
 	.xCreate = vtab_connect,
 	.xConnect = vtab_connect,
-	.xBestIndex = vtab_best_index,
+	.xBestIndex = several_best_index,
 	.xDisconnect = vtab_disconnect,
 	.xDestroy = vtab_disconnect,
 	.xOpen = vtab_open,

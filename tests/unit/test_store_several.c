@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Several stores as one: whatever is asked of them, the answer is that of a store they were merged
- * into; what is wrong with one of them is a line that names it; and nothing is looked for by walking
- * through all rows where an id says where it is. */
+/* Several stores as one: whatever is asked of them, the answer is that of a store they were
+ * merged into; what is wrong with one of them is a line that names it; and nothing is looked for
+ * by walking through all rows where an id says where it is. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -66,7 +66,8 @@ static void make_three(const struct files *f)
 		for (int times = 0; times <= i; times++)
 			fill(f->list[i]);
 	}
-	run_sql(f->list[0], "INSERT INTO request_chunks VALUES (2, x'61')");
+	run_sql(f->list[0], "INSERT INTO request_chunks VALUES (2, x'61');"
+		"UPDATE difference SET recorded = '0404' WHERE place = 'header'");
 	run_sql(f->list[1], "DELETE FROM result WHERE exchange_id = 2;"
 		"DELETE FROM exchange WHERE id = 2; INSERT INTO request_chunks VALUES (3, x'62')");
 }
@@ -163,6 +164,14 @@ static const char *const questions[] = {
 	"SELECT id FROM exchange WHERE id = 9223372036854775807 OR id = 9e99",
 	"SELECT id FROM exchange WHERE id > 5 AND id <= 12 ORDER BY id DESC LIMIT 4",
 	"SELECT id FROM exchange ORDER BY id DESC",
+	"SELECT id FROM exchange WHERE id > 7.5 AND id < '12' ORDER BY id",
+	"SELECT id FROM exchange WHERE id > 'x' OR id <= -1 OR id < NULL ORDER BY id",
+	"SELECT id FROM exchange WHERE id < 'x' AND id >= -9e99 AND id < 9e99 ORDER BY id",
+	"SELECT id FROM exchange WHERE id > 9223372036854775806 OR id < -9223372036854775807",
+	"SELECT id FROM exchange WHERE id >= -9223372036854775808 AND id <= 9223372036854775807",
+	"SELECT id, size FROM body WHERE id BETWEEN 2 AND 4 ORDER BY id",
+	"SELECT id, path FROM template WHERE id >= 2 ORDER BY id",
+	"SELECT id FROM result WHERE id > 20 AND replay_id = 5 ORDER BY id",
 	"SELECT rowid, id FROM body WHERE id = 3",
 	"SELECT max(id), min(id), count(*), count(DISTINCT connection) FROM exchange",
 	"SELECT id FROM exchange WHERE capture_id = 3 ORDER BY id",
@@ -183,6 +192,10 @@ static const char *const questions[] = {
 	"SELECT id FROM exchange WHERE host = 0 OR path LIKE '/USERS/1%' ORDER BY id",
 	"WITH n (n) AS (VALUES (1), (2)) SELECT id FROM exchange, n WHERE client_port = 40000"
 	" AND method = CASE n WHEN 1 THEN 'GET' ELSE 5 END ORDER BY id",
+	"SELECT id FROM exchange WHERE path = CAST(5 AS INTEGER) OR host = 1.5",
+	"SELECT a.id, x.recorded FROM difference x JOIN exchange a ON x.recorded = a.status ORDER BY 1",
+	"SELECT a.id, x.recorded FROM exchange a LEFT JOIN difference x ON x.recorded = a.status"
+	" ORDER BY 1, 2",
 	"SELECT a.id FROM replay a JOIN (SELECT 1 AS n) b ON a.started_at = b.n ORDER BY 1",
 	/* Joins, both ways round, and what else SQL has. */
 	"SELECT e.id, b.size, b.data FROM exchange e JOIN body b ON b.id = e.response_body ORDER BY 1",
@@ -216,6 +229,8 @@ static const char *const questions[] = {
 	"SELECT id FROM exchange WHERE id = 3 UNION ALL SELECT id FROM exchange WHERE id = 3",
 	"SELECT a.id, b.id FROM exchange a, exchange b WHERE a.id + 1 = b.id ORDER BY 1",
 	/* Searched so often that a copy is made. */
+	"SELECT a.id, b.id FROM exchange a LEFT JOIN exchange b ON b.path = a.path AND b.id > a.id"
+	" AND b.id < 20 ORDER BY 1, 2",
 	"SELECT a.id, b.id FROM exchange a LEFT JOIN exchange b ON b.path = a.path AND"
 	" b.status = a.status AND b.ts_us > a.ts_us ORDER BY 1, 2",
 	"SELECT a.id, b.id, b.capture_id, b.response_body FROM exchange a LEFT JOIN exchange b"

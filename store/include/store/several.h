@@ -7,10 +7,11 @@
 #include "core/err.h"
 #include "store/store.h"
 
-/* Each of `paths` is opened as store_open(STORE_READ) does, with its checks and its lines. *ret is
- * for store_select_with(), store_expand() and store_stop_when(); store_close() closes all of them.
- * It is one state of each file, that of the opening, whoever writes meanwhile; so none of their logs
- * starts anew before it is closed. What is wrong with a file later is a line that names the file. */
+/* Each of `paths` is opened as store_open(STORE_READ) does, with its checks and its lines. *ret
+ * is for store_select_with(), store_expand() and store_stop_when(); store_close() closes all of
+ * them. It is one state of each file, that of the opening, whoever writes meanwhile; so none of
+ * their logs starts anew before it is closed. What is wrong with a file later is a line that
+ * names the file. */
 int store_open_several(const char *const *paths, unsigned n, struct store **ret, struct err *err);
 
 #endif
