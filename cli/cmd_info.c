@@ -31,8 +31,8 @@ static const struct opt_table info_tables[] = {{info_rows, 0}, {NULL, 0}};
 
 static const char captures_sql[] =
 	"SELECT c.id AS id, started_at, ended_at, source, coalesce(exchanges, 0) AS exchanges,"
-	" CASE WHEN exchanges > 0 THEN json_object('complete', complete, 'no-response', no_response,"
-	" 'truncated', truncated, 'gap', gap) ELSE '{}' END AS states,"
+	" CASE WHEN exchanges > 0 THEN json_object('complete', complete,"
+	" 'no-response', no_response, 'truncated', truncated, 'gap', gap) ELSE '{}' END AS states,"
 	" coalesce(request_bytes, 0) AS request_bytes,"
 	" coalesce(response_bytes, 0) AS response_bytes, options, ledger"
 	" FROM capture c LEFT JOIN capture_total t ON t.capture_id = c.id ORDER BY c.id";
@@ -43,7 +43,8 @@ static const char replays_sql[] =
 	" FROM replay p LEFT JOIN replay_total t ON t.replay_id = p.id ORDER BY p.id";
 
 static const char bodies_sql[] =
-	"SELECT coalesce(sum(bodies), 0) AS count, coalesce(sum(bytes), 0) AS bytes FROM body_total";
+	"SELECT coalesce(sum(bodies), 0) AS count, coalesce(sum(bytes), 0) AS bytes"
+	" FROM body_total";
 
 /* Before a capture ends there is no index of the times: then as many rows at either end tell, since
  * they are about in the order of time. */

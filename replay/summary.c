@@ -134,10 +134,10 @@ static int status_text(const struct replay_stats *st, struct buf *out)
 	int rc = SC_OK;
 
 	if (st->sent)
-		rc = buf_add_str(out, "status      ");
+		rc = buf_add_str(out, "status     ");
 	for (unsigned i = 0; i < STATUS_CODES && !rc; i++) {
 		if (st->status[i])
-			rc = buf_addf(out, " %03u: %llu ", i, (unsigned long long)st->status[i]);
+			rc = buf_addf(out, "  %03u: %llu", i, (unsigned long long)st->status[i]);
 	}
 	return rc || !st->sent ? rc : buf_add_str(out, "\n");
 }

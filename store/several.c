@@ -12,6 +12,7 @@
  * up by many. */
 #include "store/several.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -271,12 +272,14 @@ static int add_table(struct several *s, const char *name, struct err *err)
 	struct table *grown = realloc(s->tables, (size_t)(s->n_tables + 1) * sizeof(*grown));
 	struct table t = {.name = strdup(name), .id = -1};
 	bool everywhere = false;
-	int rc = grown && t.name ? SC_OK : no_memory(s, err);
+	int rc;
 
-	if (grown)
-		s->tables = grown;
-	if (!rc)
-		rc = read_columns(s, &t, err);
+	if (!grown) {
+		free(t.name);
+		return no_memory(s, err);
+	}
+	s->tables = grown;
+	rc = t.name ? read_columns(s, &t, err) : no_memory(s, err);
 	if (!rc)
 		rc = read_indexes(s, &t, err);
 	if (!rc)
@@ -293,8 +296,9 @@ static int read_tables(struct several *s, struct err *err)
 {
 	sqlite3_stmt *q = NULL;
 	int step = SQLITE_DONE;
-	int rc = db_prepare(s->parts[0].st, "SELECT name FROM pragma_table_list WHERE schema = 'main'"
-			    " AND type = 'table' AND NOT wr AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
+	int rc = db_prepare(s->parts[0].st,
+			    "SELECT name FROM pragma_table_list WHERE schema = 'main'"
+			    " AND type = 'table' AND NOT wr AND name NOT GLOB 'sqlite_*'"
 			    " ORDER BY name", &q, err);
 
 	while (!rc && (step = sqlite3_step(q)) == SQLITE_ROW)
@@ -307,8 +311,8 @@ static int find_table(const struct several *s, const char *name, int *ret, struc
 	int at = table_named(s, name);
 
 	if (at < 0)
-		return err_set(err, SC_EINVAL, "%s: is damaged: not all of the stores have a table %s",
-			       s->parts[0].st->path, name);
+		return err_set(err, SC_EINVAL, "%s: not all of the stores have a table %s as it"
+			       " has: one of them is damaged", s->parts[0].st->path, name);
 	*ret = at;
 	return SC_OK;
 }
@@ -405,6 +409,7 @@ const struct part *several_part(const struct several *s, int of, int64_t id)
 
 int several_connections(struct several *s, unsigned part, int64_t *ret, struct err *err)
 {
+	assert(part < s->n && s->parts);
 	for (; s->connections <= part; s->connections++) {
 		struct part *at = &s->parts[s->connections];
 		struct part *before = s->connections ? at - 1 : NULL;
@@ -485,7 +490,8 @@ static int make_view(const struct several *s, const char *name, const char *sql,
 
 	if (strncmp(sql, create, sizeof(create) - 1) != 0)
 		return SC_OK;
-	return run(s->st, sqlite3_mprintf("CREATE %sVIEW %s", strcmp(name, "request") ? "TEMP " : "",
+	return run(s->st, sqlite3_mprintf("CREATE %sVIEW %s",
+					  strcmp(name, "request") ? "TEMP " : "",
 					  sql + sizeof(create) - 1), err);
 }
 
@@ -494,7 +500,8 @@ static int make_views(const struct several *s, struct err *err)
 	struct store *first = s->parts[0].st;
 	sqlite3_stmt *q = NULL;
 	int step = SQLITE_DONE;
-	int rc = db_prepare(first, "SELECT name, sql FROM sqlite_schema WHERE type = 'view'", &q, err);
+	int rc = db_prepare(first, "SELECT name, sql FROM sqlite_schema WHERE type = 'view'", &q,
+			    err);
 
 	while (!rc && (step = sqlite3_step(q)) == SQLITE_ROW)
 		rc = make_view(s, text_of(q, 0), text_of(q, 1), err);
@@ -514,8 +521,8 @@ static int make_database(const struct several *s, struct err *err)
 	if (!rc)
 		rc = db_integer(s->parts[0].st, "PRAGMA user_version", &version, err);
 	if (!rc)
-		rc = run(s->st, sqlite3_mprintf("PRAGMA user_version = %lld; PRAGMA query_only = ON",
-						(long long)version), err);
+		rc = run(s->st, sqlite3_mprintf("PRAGMA user_version = %lld;"
+						"PRAGMA query_only = ON", (long long)version), err);
 	return rc;
 }
 

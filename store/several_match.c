@@ -20,7 +20,8 @@ static const char scratch_sql[] =
 	"CREATE TABLE body_total (id INTEGER PRIMARY KEY, bodies INTEGER NOT NULL,"
 	" bytes INTEGER NOT NULL);"
 	"INSERT INTO body_total VALUES (1, 0, 0);"
-	"CREATE TABLE template (id INTEGER PRIMARY KEY, path TEXT NOT NULL, template TEXT NOT NULL);"
+	"CREATE TABLE template (id INTEGER PRIMARY KEY, path TEXT NOT NULL,"
+	" template TEXT NOT NULL);"
 	"BEGIN";
 
 /* What becomes of rows: body.c or route_table.c behind one face. */
@@ -90,8 +91,13 @@ static int match_row(struct matcher *x, unsigned part, sqlite3_stmt *q, struct e
 	size_t len = (size_t)sqlite3_column_bytes(q, 1);
 	int64_t id = 0;
 	int table = x->m == &x->s->bodies ? x->s->body : x->s->template;
-	int rc = x->find(x, span_of(p ? p : "", p ? len : 0), &id, err);
+	int rc;
 
+	/* Beyond the ends of its own table: only where the file's tree is out of order. */
+	if (!match->to || old < match->low || old - match->low >= match->n)
+		return err_set(err, SC_EINVAL, "%s: is damaged: %s: id %" PRId64,
+			       x->s->parts[part].st->path, x->table, old);
+	rc = x->find(x, span_of(p ? p : "", p ? len : 0), &id, err);
 	if (rc)
 		return rc;
 	match->to[old - match->low] = id ? id : -1;
@@ -120,8 +126,8 @@ static int make_room(struct matcher *x, unsigned part, int64_t *used, struct err
 		return rc;
 	if (last - match->low >= LIMIT_MATCHED - *used)
 		return err_set(err, SC_EINVAL, "%s: more than %lld rows of %s to be compared with"
-			       " those of the other stores: 'shadow-ctl store merge' makes one store of"
-			       " them", x->s->parts[part].st->path, LIMIT_MATCHED, x->table);
+			       " those of the other stores: 'shadow-ctl store merge' makes them one",
+			       x->s->parts[part].st->path, LIMIT_MATCHED, x->table);
 	match->n = last - match->low + 1;
 	*used += match->n;
 	match->to = calloc((size_t)match->n, sizeof(*match->to));

@@ -330,22 +330,23 @@ static int bind_part(struct cursor *c, unsigned part, sqlite3_value **argv, cons
 {
 	struct vtab *v = (struct vtab *)c->base.pVtab;
 	struct err err = {""};
-	int rc = c->x->stmts[part] ? SC_OK : db_prepare(parts_of(v)[part].st, c->x->sql, &c->x->stmts[part],
-						     &err);
+	const struct part *of = &parts_of(v)[part];
+	sqlite3_stmt **stmt = &c->x->stmts[part];
+	int rc = *stmt ? SC_OK : db_prepare(of->st, c->x->sql, stmt, &err);
 
 	if (rc)
 		return refuse(v, rc, &err);
-	return bind(c, c->x->stmts[part], parts_of(v)[part].by[v->t->of], argv, ids)
-		       ? refuse_part(v, part) : SQLITE_OK;
+	return bind(c, *stmt, of->by[v->t->of], argv, ids) ? refuse_part(v, part) : SQLITE_OK;
 }
 
 /* Of the copy; with ids among the arguments only the rows of their file. */
 static int prepare_copied(struct cursor *c, struct err *err)
 {
 	struct vtab *v = (struct vtab *)c->base.pVtab;
-	char *sql = sqlite3_mprintf("SELECT * FROM %s %s AND \" part\" BETWEEN ?%d AND ?%d", c->x->copy,
-				    c->x->where, c->x->n_args + 1, c->x->n_args + 2);
-	int rc = sql ? db_prepare(v->s->made.st, sql, &c->x->copied, err)
+	struct search *x = c->x;
+	char *sql = sqlite3_mprintf("SELECT * FROM %s %s AND \" part\" BETWEEN ?%d AND ?%d",
+				    x->copy, x->where, x->n_args + 1, x->n_args + 2);
+	int rc = sql ? db_prepare(v->s->made.st, sql, &x->copied, err)
 		     : err_set(err, SC_ENOMEM, "%s: no memory", v->s->st->path);
 
 	sqlite3_free(sql);
@@ -370,12 +371,14 @@ static int start_copy(struct cursor *c, sqlite3_value **argv, const int64_t *ids
 {
 	struct vtab *v = (struct vtab *)c->base.pVtab;
 	struct err err = {""};
-	int rc = c->x->copied ? SQLITE_OK : make_copy(c);
+	struct search *x = c->x;
+	int rc = x->copied ? SQLITE_OK : make_copy(c);
 
 	if (rc)
 		return rc;
-	if (bind(c, c->x->copied, 0, argv, ids) || sqlite3_bind_int64(c->x->copied, c->x->n_args + 1, c->first) ||
-	    sqlite3_bind_int64(c->x->copied, c->x->n_args + 2, c->last))
+	if (bind(c, x->copied, 0, argv, ids) ||
+	    sqlite3_bind_int64(x->copied, x->n_args + 1, c->first) ||
+	    sqlite3_bind_int64(x->copied, x->n_args + 2, c->last))
 		return refuse(v, db_fail(v->s->made.st, &err), &err);
 	return SQLITE_OK;
 }
@@ -545,7 +548,9 @@ static int match_id(struct cursor *c, bool body, int64_t id, int64_t *ret)
 	if (rc)
 		return refuse(v, rc, &err);
 	*ret = several_matched(body ? &v->s->bodies : &v->s->routes, c->part, id);
-	return *ret ? SQLITE_OK : damaged(c, body ? "there is no body" : "there is no template", id);
+	if (*ret)
+		return SQLITE_OK;
+	return damaged(c, body ? "there is no body" : "there is no template", id);
 }
 
 /* An id of a file as one of the whole; -1: it is none there. */

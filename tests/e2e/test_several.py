@@ -4,15 +4,15 @@ into, whoever writes meanwhile; and what is wrong with one of them names it."""
 
 import contextlib
 import json
+import pathlib
+import re
 import shutil
 import signal
 import sqlite3
-import subprocess
 import threading
-import time
 
 import pytest
-from harness import Running, one, request, run, select
+from harness import Running, one, request, run, select, wait_until
 from pcapfile import Conversation, PcapFile
 from servers.raw import RawServer
 
@@ -302,14 +302,13 @@ def test_interrupt(sql, folder):
     """Also where the time goes into one step of a file."""
     grown(folder / "b.db", 100_000)
     query = Running(folder, "query", folder / "a.db", folder / "b.db", sql)
-    try:
-        def opened():
-            maps = subprocess.run(["cat", f"/proc/{query.process.pid}/maps"], capture_output=True)
-            return b"b.db-shm" in maps.stdout
 
-        while not opened() and query.process.poll() is None:
-            time.sleep(0.001)
-        time.sleep(0.05)
+    def listens():
+        status = pathlib.Path(f"/proc/{query.process.pid}/status").read_text()
+        return int(re.search(r"SigCgt:\s*(\w+)", status).group(1), 16) & 1 << signal.SIGINT - 1
+
+    try:
+        wait_until(listens, "a handler of SIGINT")
         query.signal(signal.SIGINT)
         assert "stopped" in query.end(status=1)
     finally:
@@ -356,7 +355,8 @@ def test_info(stores, merged):
         assert_counts(info, store)
     assert whole["exchanges"] == 39
     assert whole["size_bytes"] == sum(s.stat().st_size for s in stores)
-    assert (whole["first"], whole["last"]) == tuple(rows("info", merged)[k] for k in ("first", "last"))
+    for key in ("first", "last"):
+        assert whole[key] == rows("info", merged)[key]
     assert whole["first"] < whole["last"] and whole["first"].startswith("2023-11-14T22:13:2")
     sql = "select min(time) as first, max(time) as last from request"
     for key, value in dict(select(merged, sql)[0]).items():
@@ -389,6 +389,14 @@ def test_info_of_little(tmp_path, stores):
     text = run("info", tmp_path / "pruned.db", both).out
     assert text.splitlines()[-1].startswith("2 stores, 0 exchanges, ")
     assert rows("info", tmp_path / "pruned.db", both)["last"] is None
+
+
+def test_info_before_there_is_an_index(folder, stores):
+    """As beside a capture that runs."""
+    with contextlib.closing(sqlite3.connect(folder / "a.db")) as db, db:
+        db.execute("drop index exchange_time")
+    info, indexed = rows("info", folder / "a.db"), rows("info", stores[0])
+    assert (info["first"], info["last"]) == (indexed["first"], indexed["last"])
 
 
 def test_info_does_not_walk(folder):

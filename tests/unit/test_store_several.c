@@ -182,8 +182,8 @@ static const char *const questions[] = {
 	"SELECT id FROM exchange WHERE template = 1 ORDER BY id",
 	"SELECT id FROM exchange WHERE connection = 15 ORDER BY id",
 	/* What the files are asked, and what compares as text or as a number. */
-	"SELECT id FROM exchange WHERE ts_us >= 1790000000123456 + 1000 AND ts_us < '1790000000125456'"
-	" ORDER BY ts_us, id",
+	"SELECT id FROM exchange WHERE ts_us >= 1790000000123456 + 1000"
+	" AND ts_us < '1790000000125456' ORDER BY ts_us, id",
 	"SELECT id FROM exchange WHERE ts_us = 1790000000123456 ORDER BY id",
 	"SELECT id FROM exchange WHERE ts_us > 'x' OR status = '404' ORDER BY id",
 	"SELECT id FROM exchange WHERE status BETWEEN 400 AND 499 AND path = '/users/10/orders'",
@@ -193,12 +193,14 @@ static const char *const questions[] = {
 	"WITH n (n) AS (VALUES (1), (2)) SELECT id FROM exchange, n WHERE client_port = 40000"
 	" AND method = CASE n WHEN 1 THEN 'GET' ELSE 5 END ORDER BY id",
 	"SELECT id FROM exchange WHERE path = CAST(5 AS INTEGER) OR host = 1.5",
-	"SELECT a.id, x.recorded FROM difference x JOIN exchange a ON x.recorded = a.status ORDER BY 1",
+	"SELECT a.id, x.recorded FROM difference x JOIN exchange a ON x.recorded = a.status"
+	" ORDER BY 1",
 	"SELECT a.id, x.recorded FROM exchange a LEFT JOIN difference x ON x.recorded = a.status"
 	" ORDER BY 1, 2",
 	"SELECT a.id FROM replay a JOIN (SELECT 1 AS n) b ON a.started_at = b.n ORDER BY 1",
 	/* Joins, both ways round, and what else SQL has. */
-	"SELECT e.id, b.size, b.data FROM exchange e JOIN body b ON b.id = e.response_body ORDER BY 1",
+	"SELECT e.id, b.size, b.data FROM exchange e JOIN body b ON b.id = e.response_body"
+	" ORDER BY 1",
 	"SELECT b.id, e.id FROM body b LEFT JOIN exchange e ON e.response_body = b.id"
 	" AND e.status = 404 ORDER BY 1, 2",
 	"SELECT b.id, count(*) FROM exchange e JOIN body b ON b.id IN (e.request_body,"
@@ -206,12 +208,13 @@ static const char *const questions[] = {
 	"SELECT response_body, count(*), count(DISTINCT path) FROM exchange GROUP BY 1 ORDER BY 1",
 	"SELECT count(*), sum(size) FROM body",
 	"SELECT count(DISTINCT body) FROM result",
-	"SELECT r.id, e.path, r.status, x.kind FROM result r JOIN exchange e ON e.id = r.exchange_id"
-	" LEFT JOIN difference x ON x.result_id = r.id ORDER BY 1, 4, x.recorded, x.replayed",
+	"SELECT r.id, e.path, r.status, x.kind FROM result r"
+	" JOIN exchange e ON e.id = r.exchange_id LEFT JOIN difference x ON x.result_id = r.id"
+	" ORDER BY 1, 4, x.recorded, x.replayed",
 	"SELECT e.id, count(r.id) FROM exchange e LEFT JOIN result r ON r.exchange_id = e.id"
 	" GROUP BY e.id ORDER BY e.id",
-	"SELECT id FROM exchange e WHERE EXISTS (SELECT 1 FROM result r WHERE r.exchange_id = e.id AND"
-	" r.replay_id = 2) ORDER BY id",
+	"SELECT id FROM exchange e WHERE EXISTS (SELECT 1 FROM result r"
+	" WHERE r.exchange_id = e.id AND r.replay_id = 2) ORDER BY id",
 	"SELECT id FROM exchange WHERE id NOT IN (SELECT exchange_id FROM result) ORDER BY id",
 	"SELECT id, sum(response_size) OVER (PARTITION BY capture_id ORDER BY ts_us, id),"
 	" lag(id) OVER (ORDER BY ts_us, id) FROM exchange ORDER BY id",
@@ -223,8 +226,10 @@ static const char *const questions[] = {
 	" WHERE h.name = 'A' AND e.state = 'complete' GROUP BY 1 ORDER BY 1",
 	"SELECT coalesce(t.template, e.path), count(*) FROM exchange e LEFT JOIN template t"
 	" ON t.id = e.template GROUP BY 1 ORDER BY 1",
-	"SELECT id FROM exchange UNION SELECT id FROM result EXCEPT SELECT id FROM replay ORDER BY 1",
-	"SELECT (SELECT max(ts_us) FROM exchange e WHERE e.capture_id = c.id) FROM capture c ORDER BY 1",
+	"SELECT id FROM exchange UNION SELECT id FROM result EXCEPT SELECT id FROM replay"
+	" ORDER BY 1",
+	"SELECT (SELECT max(ts_us) FROM exchange e WHERE e.capture_id = c.id) FROM capture c"
+	" ORDER BY 1",
 	"SELECT DISTINCT capture_id, status FROM exchange ORDER BY 1, 2",
 	"SELECT id FROM exchange WHERE id = 3 UNION ALL SELECT id FROM exchange WHERE id = 3",
 	"SELECT a.id, b.id FROM exchange a, exchange b WHERE a.id + 1 = b.id ORDER BY 1",
@@ -320,7 +325,8 @@ static const struct {
 	 "FROM \"body\" WHERE \"rowid\" = ?1"},
 	{"SELECT b.size FROM body b JOIN exchange e ON b.id = e.response_body",
 	 "FROM \"body\" WHERE \"rowid\" = ?1"},
-	{"SELECT response_body FROM request WHERE id = 5", "FROM \"exchange\" WHERE \"rowid\" = ?1"},
+	{"SELECT response_body FROM request WHERE id = 5",
+	 "FROM \"exchange\" WHERE \"rowid\" = ?1"},
 	{"SELECT response_body FROM request", "FROM \"body\" WHERE \"rowid\" = ?1"},
 	{"SELECT * FROM result r JOIN exchange e ON e.id = r.exchange_id WHERE r.replay_id = 1",
 	 "FROM \"exchange\" WHERE \"rowid\" = ?1"},
@@ -330,7 +336,8 @@ static const struct {
 	 "WHERE \"ts_us\" >= ?1 AND \"ts_us\" < ?2"},
 	{"SELECT count(*) FROM exchange WHERE status = 500", "WHERE \"status\" = ?1"},
 	{"SELECT path FROM exchange ORDER BY id DESC LIMIT 1", "ORDER BY rowid DESC"},
-	{"SELECT lines FROM exchange e JOIN request_chunks c ON c.exchange_id = e.id WHERE e.id = 3",
+	{"SELECT lines FROM exchange e JOIN request_chunks c ON c.exchange_id = e.id"
+	 " WHERE e.id = 3",
 	 "FROM \"request_chunks\" WHERE \"rowid\" = ?1"},
 };
 
@@ -372,7 +379,8 @@ static void append(const char *path, int n)
 /* One state of all of them, whoever writes; the next one sees what came. */
 static void test_beside_a_writer(void **state)
 {
-	static const char sql[] = "SELECT count(*), max(id), count(DISTINCT capture_id) FROM exchange";
+	static const char sql[] =
+		"SELECT count(*), max(id), count(DISTINCT capture_id) FROM exchange";
 	const struct place *p = *state;
 	struct store *several;
 	struct files f;
@@ -450,8 +458,8 @@ static int select_all(struct store *st, const char *sql, struct err *err)
 static const struct {
 	const char *damage, *sql, *word;
 } damages[] = {
-	{"UPDATE exchange SET response_body = 99 WHERE id = 1", "SELECT response_body FROM exchange",
-	 "is damaged: exchange: there is no body 99"},
+	{"UPDATE exchange SET response_body = 99 WHERE id = 1",
+	 "SELECT response_body FROM exchange", "is damaged: exchange: there is no body 99"},
 	{"UPDATE result SET body = 98 WHERE id = 1", "SELECT body FROM result",
 	 "is damaged: result: there is no body 98"},
 	{"UPDATE exchange SET template = 97 WHERE id = 1", "SELECT template FROM exchange",
@@ -603,8 +611,8 @@ static void test_tables_of_others(void **state)
 			" exchange(id), \"a \"\"b\" TEXT); INSERT INTO note VALUES (1, 2, 'x');"
 			"CREATE TABLE plain (a, b, PRIMARY KEY (a)) WITHOUT ROWID;"
 			"CREATE VIEW noted AS SELECT n, path, response_body FROM note JOIN request"
-			" ON id = e; CREATE VIEW bodies AS SELECT DISTINCT response_body FROM exchange"
-			" WHERE response_body IS NOT NULL");
+			" ON id = e; CREATE VIEW bodies AS SELECT DISTINCT response_body"
+			" FROM exchange WHERE response_body IS NOT NULL");
 	}
 	run_sql(f.list[0], "CREATE TABLE mine (a); DROP VIEW header");
 	st = open_several(f.list, 2);
