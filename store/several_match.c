@@ -126,7 +126,7 @@ static int make_room(struct matcher *x, unsigned part, int64_t *used, struct err
 		return rc;
 	if (last - match->low >= LIMIT_MATCHED - *used)
 		return err_set(err, SC_EINVAL, "%s: more than %lld rows of %s to be compared with"
-			       " those of the other stores: 'shadow-ctl store merge' makes them one",
+			       " those of the others: 'shadow-ctl store merge' makes them one",
 			       x->s->parts[part].st->path, LIMIT_MATCHED, x->table);
 	match->n = last - match->low + 1;
 	*used += match->n;
