@@ -32,6 +32,7 @@ struct gather_part {
 	struct exchange *first; /* read already; owned */
 	bool open;
 	int64_t first_us; /* of its first exchange; 0: there is none, or it is not known yet */
+	uint64_t set; /* of a store, see store_set() */
 	char *row_source, *row_options; /* of its capture row; NULL: its path, and as the others */
 };
 
@@ -166,6 +167,20 @@ static int look_at_rows(struct gather_part *p, struct store *st, struct err *err
 	return rc;
 }
 
+/* A piece of a recording stays one. */
+static int keep_set(struct gather_part *p, struct err *err)
+{
+	json_t *options = json_loads(p->of->options, 0, NULL);
+	char text[20];
+
+	(void)snprintf(text, sizeof(text), "%016" PRIx64, p->set);
+	json_object_set_new(options, "set", json_string(text));
+	p->row_options = json_dumps(options, JSON_COMPACT);
+	p->row_source = strdup(p->side.path);
+	json_decref(options);
+	return p->row_source && p->row_options ? SC_OK : err_set(err, SC_ENOMEM, "out of memory");
+}
+
 static int look_at_store(struct gather_part *p, struct err *err)
 {
 	struct store_extent all = {0};
@@ -174,8 +189,12 @@ static int look_at_store(struct gather_part *p, struct err *err)
 
 	if (!rc)
 		rc = store_extent(st, &all, err);
+	if (!rc)
+		rc = store_set(st, &p->set, err);
 	if (!rc && p->of->as_recorded)
 		rc = look_at_rows(p, st, err);
+	else if (!rc && p->set)
+		rc = keep_set(p, err);
 	store_close(st);
 	p->first_us = all.first_us;
 	return rc;
@@ -500,8 +519,13 @@ static int run_merged(struct gather *g, struct err *err)
 	if (!parts)
 		return err_set(err, SC_ENOMEM, "out of memory");
 	for (unsigned i = 0; i < g->n; i++)
-		parts[i] = (struct merge_part){&g->parts[i], g->parts[i].first_us, part_open,
-					       part_close};
+		parts[i] = (struct merge_part){
+			.arg = &g->parts[i],
+			.begins_us = g->parts[i].first_us,
+			.set = g->parts[i].set,
+			.open = part_open,
+			.close = part_close,
+		};
 	all = source_merge_new(parts, g->n);
 	free(parts);
 	rc = all ? run_file(g, all, err) : err_set(err, SC_ENOMEM, "out of memory");

@@ -81,7 +81,7 @@ static void drop_exchange(struct node *n)
 /* What the path is of; a rule is mostly too wide a route to tell anything. Good until the next. */
 static struct span route_of(struct tee *t, const struct exchange *pair)
 {
-	bool served = !pair->response || pair->response->status != 404;
+	bool served = !pair->response || pair->response->status < 400;
 	struct target parts;
 
 	target_split(message_target(pair->request), &parts);

@@ -75,7 +75,8 @@ static struct part *part_next(const struct merge *m)
 static struct exchange *part_take(const struct merge *m, struct part *p)
 {
 	struct exchange *ex = p->first;
-	uint64_t both[2] = {(uint64_t)(p - m->parts), ex->connection};
+	uint64_t own = (uint64_t)(p - m->parts);
+	uint64_t both[2] = {p->is.set ? p->is.set : own, ex->connection};
 
 	p->first = NULL;
 	/* Sixty-three bits, so that it is stored as a positive number. */

@@ -10,6 +10,7 @@
 #include "body.h"
 #include "core/json.h"
 #include "core/limits.h"
+#include "core/rng.h"
 #include "totals.h"
 
 int db_fail(struct store *st, struct err *err)
@@ -90,6 +91,31 @@ int db_end(struct store *st, const char *sql, int64_t id, int64_t ended_us, cons
 	sqlite3_finalize(q);
 	if (!rc && sqlite3_changes(st->db) != 1)
 		rc = err_set(err, SC_EINVAL, "%s: has no run %lld", st->path, (long long)id);
+	return rc;
+}
+
+uint64_t db_set_number(struct span text)
+{
+	return hash_bytes(text.p, text.len, 1) | 1;
+}
+
+int store_set(struct store *st, uint64_t *ret, struct err *err)
+{
+	sqlite3_stmt *q = NULL;
+	int rc = db_prepare(st, "SELECT max(s) FROM (SELECT " DB_SET " AS s FROM capture)"
+			    " HAVING count(*) = count(s) AND min(s) = max(s)", &q, err);
+	const void *text;
+	int step;
+
+	if (rc)
+		return rc;
+	step = sqlite3_step(q);
+	text = step == SQLITE_ROW ? sqlite3_column_blob(q, 0) : NULL;
+	if (step != SQLITE_ROW && step != SQLITE_DONE)
+		rc = db_fail(st, err);
+	else
+		*ret = text ? db_set_number(span_of(text, (size_t)sqlite3_column_bytes(q, 0))) : 0;
+	sqlite3_finalize(q);
 	return rc;
 }
 

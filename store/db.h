@@ -25,6 +25,11 @@ struct store {
 	uint64_t kept;    /* rows of all transactions that were committed */
 	int64_t began_us; /* the first tick that saw it; 0: none has */
 	struct open_total *totals; /* that its transactions keep; see totals.h */
+	struct {
+		uint64_t set; /* of the store merged last; 0: it is no piece of a recording */
+		int64_t by;   /* how far its connections moved */
+		int64_t next; /* the first number behind all of them */
+	} merged;
 	bool (*stop)(void); /* NULL: nothing ends what takes long */
 };
 
@@ -47,6 +52,11 @@ int db_integer(struct store *st, const char *sql, int64_t *ret, struct err *err)
  * says so when there is no such row. */
 int db_end(struct store *st, const char *sql, int64_t id, int64_t ended_us, const char *json,
 	   struct err *err);
+
+/* SQL for the recording that a row of capture is a piece of; NULL: of none. */
+#define DB_SET "CASE WHEN json_valid(options) THEN json_extract(options, '$.set') END"
+/* That text as a number, never 0. */
+uint64_t db_set_number(struct span text);
 
 /* The one transaction rows are written in. db_row() counts a row and commits when the limit of rows
  * is reached, db_tick() when the limit of time is. */

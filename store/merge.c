@@ -271,6 +271,28 @@ static int copy_bodies_and_routes(struct merge *m, struct err *err)
 	return rc;
 }
 
+/* The pieces of one recording share their connections, so they all move as far; unless something
+ * else came between them. m->by has how far they would move otherwise. */
+static int find_connections(struct merge *m, struct err *err)
+{
+	uint64_t set = 0;
+	int64_t next = m->by[CONNECTIONS];
+	int rc = store_set(m->in, &set, err);
+
+	if (!rc && set && set == m->out->merged.set && m->out->merged.next == next)
+		m->by[CONNECTIONS] = m->out->merged.by;
+	m->out->merged.set = set;
+	m->out->merged.by = m->by[CONNECTIONS];
+	return rc;
+}
+
+/* Behind the last row. */
+static int keep_connections(struct merge *m, struct err *err)
+{
+	return db_integer(m->out, "SELECT max(connection) + 1 FROM exchange",
+			  &m->out->merged.next, err);
+}
+
 static int find_ids(struct merge *m, struct err *err)
 {
 	static const char *const last[N_IDS] = {
@@ -284,7 +306,7 @@ static int find_ids(struct merge *m, struct err *err)
 
 	for (int i = 0; i < N_IDS && !rc; i++)
 		rc = db_integer(m->out, last[i], &m->by[i], err);
-	return rc;
+	return rc ? rc : find_connections(m, err);
 }
 
 static int copy_all(struct merge *m, struct err *err)
@@ -303,6 +325,8 @@ static int copy_all(struct merge *m, struct err *err)
 				&m->find_route, err);
 	for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]) && !rc; i++)
 		rc = copy_table(m, &tables[i], err);
+	if (!rc)
+		rc = keep_connections(m, err);
 	sqlite3_finalize(m->find_body);
 	sqlite3_finalize(m->find_route);
 	route_table_free(m->routes);

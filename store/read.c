@@ -45,6 +45,11 @@ struct store_source {
 	bool stopped;
 	bool several; /* captures: connections are told apart by both numbers */
 	bool chunks;  /* there are chunk lines */
+	struct capture_key {
+		int64_t id;
+		uint64_t key;
+	} *captures, last; /* those that are pieces of a recording, by id */
+	unsigned n_captures;
 	struct texts routes, templates;
 	struct fields request, response, trailers;
 	struct end client, server;
@@ -466,13 +471,36 @@ static void read_end(sqlite3_stmt *q, enum column address, enum column port, str
 	ret->port = (uint16_t)sqlite3_column_int(q, (int)port);
 }
 
-static uint64_t read_connection(const struct store_source *r)
+/* What tells a capture's connections apart from others': pieces of one recording share them. */
+static uint64_t key_of_capture(struct store_source *r, int64_t id)
 {
-	int64_t both[2] = {sqlite3_column_int64(r->row, CAPTURE_ID),
-			   sqlite3_column_int64(r->row, CONNECTION)};
+	unsigned low = 0, high = r->n_captures;
 
+	if (r->last.id == id)
+		return r->last.key;
+	while (low < high) {
+		unsigned middle = low + (high - low) / 2;
+
+		if (r->captures[middle].id < id)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	r->last = (struct capture_key){id, (uint64_t)id};
+	if (low < r->n_captures && r->captures[low].id == id)
+		r->last.key = r->captures[low].key;
+	return r->last.key;
+}
+
+static uint64_t read_connection(struct store_source *r)
+{
+	uint64_t both[2] = {0, (uint64_t)sqlite3_column_int64(r->row, CONNECTION)};
+
+	if (!r->several)
+		return both[1];
+	both[0] = key_of_capture(r, sqlite3_column_int64(r->row, CAPTURE_ID));
 	/* Sixty-three bits, so that it is stored again as a positive number. */
-	return r->several ? hash_bytes(both, sizeof(both), 0) >> 1 : (uint64_t)both[1];
+	return hash_bytes(both, sizeof(both), 0) >> 1;
 }
 
 static int64_t read_time(sqlite3_stmt *q, enum column c)
@@ -615,6 +643,7 @@ static void source_done(struct source *s)
 
 	sqlite3_finalize(r->order);
 	sqlite3_finalize(r->row);
+	free(r->captures);
 	texts_done(&r->routes);
 	texts_done(&r->templates);
 	fields_done(&r->request);
@@ -690,6 +719,36 @@ static int prepare_statements(struct store_source *r, bool indexed, int64_t last
 	return db_prepare(r->st, text, &r->row, err);
 }
 
+static int add_capture(struct store_source *r, sqlite3_stmt *q)
+{
+	const void *text = sqlite3_column_blob(q, 1);
+	struct span set = span_of(text ? text : "", (size_t)sqlite3_column_bytes(q, 1));
+	struct capture_key *grown =
+		realloc(r->captures, (r->n_captures + 1) * sizeof(*grown));
+
+	if (!grown)
+		return SC_ENOMEM;
+	r->captures = grown;
+	grown[r->n_captures++] =
+		(struct capture_key){sqlite3_column_int64(q, 0), db_set_number(set)};
+	return SC_OK;
+}
+
+static int read_captures(struct store_source *r, struct err *err)
+{
+	sqlite3_stmt *q = NULL;
+	int step = SQLITE_DONE;
+	int rc = db_prepare(r->st, "SELECT id, " DB_SET " AS s FROM capture WHERE s IS NOT NULL"
+			    " ORDER BY id", &q, err);
+
+	while (!rc && (step = sqlite3_step(q)) == SQLITE_ROW)
+		rc = add_capture(r, q) ? no_memory(r, err) : SC_OK;
+	if (!rc && step != SQLITE_DONE)
+		rc = db_fail(r->st, err);
+	sqlite3_finalize(q);
+	return rc;
+}
+
 static int source_prepare(struct store_source *r, struct err *err)
 {
 	struct store *st = r->st;
@@ -709,7 +768,8 @@ static int source_prepare(struct store_source *r, struct err *err)
 		return rc;
 	r->several = r->choice.capture_id == 0 && captures > 1;
 	r->chunks = chunks != 0;
-	return prepare_statements(r, indexed != 0, last, err);
+	rc = r->several ? read_captures(r, err) : SC_OK;
+	return rc ? rc : prepare_statements(r, indexed != 0, last, err);
 }
 
 int store_source_of(struct store *st, const struct store_choice *choice, struct source **ret,

@@ -268,7 +268,7 @@ void route_table_free(struct route_table *t)
 static int fill_row(struct route_table *t, sqlite3_stmt *q, sqlite3_stmt *set, struct err *err)
 {
 	int64_t id;
-	int rc = route_table_find(t, column(q, 1), sqlite3_column_int(q, 2) != 404, &id, err);
+	int rc = route_table_find(t, column(q, 1), sqlite3_column_int(q, 2) < 400, &id, err);
 
 	if (rc || id == 0)
 		return rc;

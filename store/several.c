@@ -407,28 +407,39 @@ const struct part *several_part(const struct several *s, int of, int64_t id)
 	return s->n ? &s->parts[low] : NULL;
 }
 
+/* As with a merge: any numbers will do, as long as they differ; but the pieces of one recording
+ * share theirs. */
+static int connections_of(struct several *s, unsigned part, struct err *err)
+{
+	struct part *at = &s->parts[part], *before = part ? at - 1 : NULL;
+	int64_t n = 0;
+	int rc = store_set(at->st, &at->set, err);
+
+	at->connections = 0;
+	if (!rc && before)
+		rc = db_integer(before->st, "SELECT max(connection) + 1 FROM exchange", &n, err);
+	if (rc || !before)
+		return rc;
+	n = (int64_t)((uint64_t)before->connections + (uint64_t)(n > 0 ? n : 0));
+	if (n > s->next_connection)
+		s->next_connection = n;
+	at->connections = at->set && at->set == before->set ? before->connections
+							    : s->next_connection;
+	return SC_OK;
+}
+
 int several_connections(struct several *s, unsigned part, int64_t *ret, struct err *err)
 {
-	assert(part < s->n && s->parts);
-	for (; s->connections <= part; s->connections++) {
-		struct part *at = &s->parts[s->connections];
-		struct part *before = s->connections ? at - 1 : NULL;
-		int64_t n = 0;
-		int rc;
+	int rc = SC_OK;
 
-		if (!before) {
-			at->connections = 0;
-			continue;
-		}
-		rc = db_integer(before->st, "SELECT max(connection) + 1 FROM exchange", &n, err);
-		if (rc)
-			return rc;
-		/* As with a merge: any number will do, as long as they differ. */
-		at->connections = (int64_t)((uint64_t)before->connections +
-					    (uint64_t)(n > 0 ? n : 0));
+	assert(part < s->n && s->parts);
+	while (s->connections <= part && !rc) {
+		rc = connections_of(s, s->connections, err);
+		s->connections += rc == SC_OK;
 	}
-	*ret = s->parts[part].connections;
-	return SC_OK;
+	if (!rc)
+		*ret = s->parts[part].connections;
+	return rc;
 }
 
 void several_free(void *arg)

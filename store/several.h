@@ -48,6 +48,7 @@ struct part {
 	struct store *st;
 	int64_t *by;	     /* how far the ids of each table move */
 	int64_t connections; /* and those of connections; several_connections() knows */
+	uint64_t set;	     /* see store_set(); known when that is */
 };
 
 /* The rows of a table of one file: `low` + i has become to[i]. 0: there is no such row, -1: it is
@@ -68,6 +69,7 @@ struct several {
 	struct part *parts;
 	unsigned n;
 	unsigned connections; /* parts that know how far those move */
+	int64_t next_connection;
 	struct table *tables;
 	int n_tables;
 	int exchange, body, template; /* tables */

@@ -273,7 +273,7 @@ static int find_route(struct capture_sink *w, const struct exchange *ex, struct 
 	if (same_head(&w->request, m))
 		return SC_OK;
 	target_split(message_target(m), &t);
-	return route_table_find(w->routes, t.path, !ex->response || ex->response->status != 404,
+	return route_table_find(w->routes, t.path, !ex->response || ex->response->status < 400,
 				&w->route, err);
 }
 

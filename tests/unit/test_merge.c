@@ -20,7 +20,7 @@ struct list {
 	struct source source; /* first */
 	int64_t times[ROOM];
 	unsigned n, at;
-	uint64_t connection;
+	uint64_t connection, set;
 	bool stopped;
 	int opened, closed;
 	int refuses; /* the code of open(); 0: it opens */
@@ -90,8 +90,13 @@ static struct source *merge_of(struct list *lists, unsigned n)
 	struct source *s;
 
 	for (unsigned i = 0; i < n; i++)
-		parts[i] = (struct merge_part){&lists[i], lists[i].n ? lists[i].times[0] : 0,
-					       list_open, list_close};
+		parts[i] = (struct merge_part){
+			.arg = &lists[i],
+			.begins_us = lists[i].n ? lists[i].times[0] : 0,
+			.set = lists[i].set,
+			.open = list_open,
+			.close = list_close,
+		};
 	s = source_merge_new(parts, n);
 	assert_non_null(s);
 	return s;
@@ -205,6 +210,31 @@ static void test_ties_and_connections(void **state)
 }
 
 /* Parts that follow each other are open one after the other. */
+/* The same connection in pieces of one recording is one. */
+static void test_pieces(void **state)
+{
+	struct list l[3];
+	uint64_t connection[3];
+	struct source *s;
+	struct err err;
+
+	(void)state;
+	LIST(&l[0], 10);
+	LIST(&l[1], 20);
+	LIST(&l[2], 30);
+	l[0].set = l[2].set = 77;
+	s = merge_of(l, 3);
+	for (unsigned i = 0; i < 3; i++) {
+		struct exchange *ex;
+
+		assert_int_equal(source_next(s, &ex, &err), 1);
+		connection[i] = ex->connection;
+		exchange_free(ex);
+	}
+	assert_true(connection[0] == connection[2] && connection[0] != connection[1]);
+	source_free(s);
+}
+
 static void test_opens_late_and_closes_early(void **state)
 {
 	struct list l[ROOM];
@@ -355,6 +385,7 @@ int main(void)
 		cmocka_unit_test(test_order),
 		cmocka_unit_test(test_own_order_is_kept),
 		cmocka_unit_test(test_ties_and_connections),
+		cmocka_unit_test(test_pieces),
 		cmocka_unit_test(test_opens_late_and_closes_early),
 		cmocka_unit_test(test_begins_later),
 		cmocka_unit_test(test_waits),

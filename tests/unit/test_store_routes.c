@@ -20,6 +20,22 @@
 	"SELECT coalesce(t.template, '-'), count(*) FROM exchange e LEFT JOIN template t"          \
 	" ON t.id = e.template GROUP BY 1 ORDER BY 1"
 
+/* A piece of a recording, as capture --rotate writes them, with one request of connection 7. */
+static void make_piece(const char *path, const char *set)
+{
+	struct store *st = open_store(path, STORE_CREATE);
+	char options[64];
+	struct sink *sink = NULL;
+	struct err err = {""};
+	int64_t id;
+
+	(void)snprintf(options, sizeof(options), "{\"set\": \"%s\"}", set);
+	assert_int_equal(store_capture_new(st, T0, "lo", options, &id, &sink, &err), SC_OK);
+	put(sink, make_exchange(T0, "GET /a HTTP/1.1\r\nHost: h\r\n\r\n", NULL));
+	finish(sink);
+	store_close(st);
+}
+
 static void put_path(struct sink *sink, const char *path, unsigned status)
 {
 	char request[512], response[64];
@@ -118,12 +134,13 @@ static void test_scanned(void **state)
 	struct store *st = open_store(p->path, STORE_CREATE);
 	int64_t id;
 	struct sink *sink = begin_capture(st, &id);
+	static const unsigned refusals[] = {404, 401, 403, 500};
 	char path[64];
 
 	for (unsigned i = 0; i < 3000; i++) {
 		(void)snprintf(path, sizeof(path), "/try-%c%c%c.php", 'a' + i / 400,
 			       'a' + i / 20 % 20, 'a' + i % 20);
-		put_path(sink, path, i % 10 ? 404 : 200); /* some answer anything */
+		put_path(sink, path, i % 10 ? refusals[i % 4] : 200); /* some answer anything */
 		put_path(sink, "/api/cart", 200);
 		put_path(sink, "/api/pay", 200);
 	}
@@ -183,6 +200,43 @@ static void test_merged(void **state)
 		    "/users/{id}/mail|120\n");
 	assert_rows(both, "SELECT count(*) FROM exchange WHERE template IS NULL", "0\n");
 	assert_totals(both);
+}
+
+/* What spans pieces of one recording is one connection in all that is made of them, and what is of
+ * another recording is another. */
+static void test_pieces(void **state)
+{
+	static const char *const sets[] = {"x", "x", "y", "x"};
+	struct place *p = *state;
+	struct err err = {""};
+	struct store_merged count;
+	struct store *out = open_store(p->path, STORE_CREATE);
+	struct source *source;
+	uint64_t connections[4];
+	char piece[96];
+
+	for (int i = 0; i < 4; i++) {
+		struct store *in;
+
+		(void)snprintf(piece, sizeof(piece), "%s/%d.db", p->dir, i);
+		make_piece(piece, sets[i]);
+		in = open_store(piece, STORE_READ);
+		assert_int_equal(store_merge(out, in, &count, &err), SC_OK);
+		store_close(in);
+	}
+	assert_int_equal(store_merge_end(out, &err), SC_OK);
+	source = begin_source(out, 0);
+	for (int i = 0; i < 4; i++) {
+		struct exchange *ex = read_one(source);
+
+		assert_non_null(ex);
+		connections[i] = ex->connection;
+		exchange_free(ex);
+	}
+	source_free(source);
+	store_close(out);
+	assert_true(connections[0] == connections[1] && connections[1] != connections[2]);
+	assert_rows(p->path, "SELECT count(DISTINCT connection) FROM exchange WHERE id < 4", "2\n");
 }
 
 /* A store of version 1 is one without all this. */
@@ -259,7 +313,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		PLACED(test_by_looks), PLACED(test_by_count), PLACED(test_scanned),
-		PLACED(test_bounded), PLACED(test_merged), PLACED(test_migrated),
+		PLACED(test_bounded), PLACED(test_merged), PLACED(test_pieces), PLACED(test_migrated),
 		PLACED(test_deleted), PLACED(test_rolled_back),
 	};
 

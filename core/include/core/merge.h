@@ -16,6 +16,9 @@ struct merge_part {
 	/* The part does not begin before, us since 1970, and is not opened before that time has
 	 * come; INT64_MIN where it is not known. */
 	int64_t begins_us;
+	/* Parts of one number that is not 0 are pieces of one recording: there the same connection
+	 * has the same number, and keeps one. */
+	uint64_t set;
 	/* *ret stays the part's own, and is used until close(). An error with its line. */
 	int (*open)(void *arg, struct source **ret, struct err *err);
 	/* After each open(), at the part's end or at that of the merge, also when open() failed. */
@@ -23,8 +26,8 @@ struct merge_part {
 };
 
 /* `parts` is copied, their `arg` borrowed. An exchange may borrow of its part (its route): it is
- * done with before the next is asked for. Connections of different parts get different numbers, and
- * no exchange has an id. An error of one part ends nothing but the call. NULL: no memory. */
+ * done with before the next is asked for. Connections of different parts get different numbers but
+ * in pieces of one recording, and no exchange has an id. An error of one part ends nothing but the call. NULL: no memory. */
 struct source *source_merge_new(const struct merge_part *parts, unsigned n);
 
 #endif

@@ -67,6 +67,10 @@ struct store_extent {
 };
 int store_extent(struct store *st, struct store_extent *ret, struct err *err);
 
+/* Tells the recording that a store is a piece of (capture --rotate) from others: the same connection
+ * has the same number in all pieces. *ret 0: it is a piece of none, or of several. */
+int store_set(struct store *st, uint64_t *ret, struct err *err);
+
 /* Every address that exchanges were captured at, once. `put` returns non-zero for no memory. A look
  * at each exchange, unless there is the index that the other function makes where it is missing. */
 int store_origins(struct store *st, int (*put)(void *arg, const struct addr *origin), void *arg,
