@@ -382,6 +382,11 @@ static int open_source(struct job *j, struct err *err)
 {
 	struct capture_options co;
 
+	const struct sources *files = j->args->sniff.files;
+	int rc = files ? open_files_of(files->n, 1, err) : SC_OK;
+
+	if (rc)
+		return rc;
 	sniff_options(&j->args->sniff, &co);
 	co.early = &j->chain;
 	return capture_open(&co, &j->parse_counts, &j->source, err);

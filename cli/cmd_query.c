@@ -16,6 +16,8 @@
 #include "store/store.h"
 #include "table.h"
 
+#define STORE_FILES 3 /* that SQLite opens of a store: itself, its log, the log's index */
+
 /* Who is one client, of --by. */
 struct key {
 	const char *kind; /* NULL: not said */
@@ -225,6 +227,8 @@ static int open_stores(const struct operands *operands, const char *question, st
 	if (!rc && found.n == 1)
 		rc = store_open(found.paths[0], STORE_READ, ret, err);
 	else if (!rc)
+		rc = open_files_of(found.n, STORE_FILES, err);
+	if (!rc && found.n > 1)
 		rc = store_open_several((const char *const *)found.paths, found.n, ret, err);
 	sources_done(&found);
 	return rc;

@@ -11,6 +11,7 @@
 
 #include "cli.h"
 #include "core/limits.h"
+#include "sources.h"
 #include "store/keep.h"
 #include "table.h"
 
@@ -20,8 +21,41 @@ struct store_options {
 	bool dry_run, incremental, json;
 };
 
+static bool is_unit(const char *text)
+{
+	static const char *const units[] = {"us", "ms", "s", "m", "h", "d", "w"};
+
+	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
+		if (strcmp(text, units[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Elsewhere a number alone is seconds. Here that would delete what a person means to keep: who
+ * writes 7 thinks of days. */
+static int set_older(void *to, const char *value, struct err *err)
+{
+	size_t digits = strspn(value, "0123456789.");
+	const char *unit = value + digits;
+	bool weeks = strcmp(unit, "w") == 0;
+	char text[32];
+	int64_t us = 0;
+
+	if (is_unit(unit) && digits < sizeof(text) - 4) {
+		(void)snprintf(text, sizeof(text), "%.*s%s", (int)digits, value, weeks ? "d" : unit);
+		(void)opt_duration(&us, text, err);
+	}
+	if (us == 0)
+		return err_set(err, SC_EINVAL, "'%s': expected a number above 0 and its unit"
+			       " (us, ms, s, m, h, d or w): 7d, 12h", value);
+	*(int64_t *)to = weeks ? 7 * us : us; /* it takes none for which that were too much */
+	return SC_OK;
+}
+
 static const struct opt store_rows[] = {
-	{"Prune", 0, "older", "DURATION", "recorded longer ago than this: 7d, 12h", opt_duration,
+	{"Prune", 0, "older", "DURATION",
+	 "recorded longer ago than this: 7d, 12h, 4w; a number alone is refused", set_older,
 	 offsetof(struct store_options, older_us)},
 	{NULL, 0, "dry-run", NULL, "only count what would go", opt_flag,
 	 offsetof(struct store_options, dry_run)},
@@ -190,33 +224,29 @@ static int vacuum(const struct store_options *o, const struct operands *stores, 
 }
 
 struct merging {
-	const struct operands *paths;
-	struct store *in[LIMIT_MERGE_STORES];
-	struct store_merged counts[LIMIT_MERGE_STORES];
+	struct sources paths;
+	struct store_merged *counts; /* one a path */
 };
 
-static int same_file(const char *a, const char *b)
+static int open_input(const char *path, struct store **ret, struct err *err)
 {
-	struct stat one, other;
+	int rc = store_open(path, STORE_READ, ret, err);
 
-	return stat(a, &one) == 0 && stat(b, &other) == 0 && one.st_dev == other.st_dev &&
-	       one.st_ino == other.st_ino;
+	if (!rc)
+		store_stop_when(*ret, stop_wanted);
+	return rc;
 }
 
-/* All of them, before anything is made. */
-static int open_inputs(struct merging *m, struct err *err)
+/* All of them, before anything is made; one is open at a time. */
+static int check_inputs(const struct merging *m, struct err *err)
 {
 	int rc = SC_OK;
 
-	for (int i = 0; i < m->paths->n && !rc; i++) {
-		for (int k = 0; k < i; k++) {
-			if (same_file(m->paths->items[k], m->paths->items[i]))
-				return err_set(err, SC_EINVAL, "%s: is there twice",
-					       m->paths->items[i]);
-		}
-		rc = store_open(m->paths->items[i], STORE_READ, &m->in[i], err);
-		if (!rc)
-			store_stop_when(m->in[i], stop_wanted);
+	for (unsigned i = 0; i < m->paths.n && !rc; i++) {
+		struct store *in = NULL;
+
+		rc = open_input(m->paths.paths[i], &in, err);
+		store_close(in);
 	}
 	return rc;
 }
@@ -225,8 +255,14 @@ static int merge_all(struct merging *m, struct store *out, struct err *err)
 {
 	int rc = SC_OK;
 
-	for (int i = 0; i < m->paths->n && !rc; i++)
-		rc = store_merge(out, m->in[i], &m->counts[i], err);
+	for (unsigned i = 0; i < m->paths.n && !rc; i++) {
+		struct store *in = NULL;
+
+		rc = open_input(m->paths.paths[i], &in, err);
+		if (!rc)
+			rc = store_merge(out, in, &m->counts[i], err);
+		store_close(in);
+	}
 	return rc ? rc : store_merge_end(out, err);
 }
 
@@ -270,10 +306,10 @@ static int show_merged(const struct merging *m, bool json, struct err *err)
 	struct tally t;
 
 	tally_begin(&t, json, 7, columns);
-	for (int i = 0; i < m->paths->n; i++) {
+	for (unsigned i = 0; i < m->paths.n; i++) {
 		const struct store_merged *n = &m->counts[i];
 
-		tally_text(&t, m->paths->items[i]);
+		tally_text(&t, m->paths.paths[i]);
 		tally_number(&t, n->captures);
 		tally_number(&t, n->exchanges);
 		tally_number(&t, n->replays);
@@ -286,23 +322,26 @@ static int show_merged(const struct merging *m, bool json, struct err *err)
 
 static int merge(const struct store_options *o, const struct operands *stores, struct err *err)
 {
-	struct merging *m;
+	struct merging m = {{NULL, 0}, NULL};
 	int rc;
 
 	if (!o->output)
 		return err_set(err, SC_EINVAL, "store merge: expected -o FILE");
-	m = calloc(1, sizeof(*m));
-	if (!m)
-		return err_set(err, SC_ENOMEM, "out of memory");
-	m->paths = stores;
-	rc = open_inputs(m, err);
+	rc = sources_find(stores->items, stores->n, &m.paths, err);
+	if (rc)
+		return rc;
+	rc = SC_ENOMEM;
+	m.counts = calloc(m.paths.n, sizeof(*m.counts));
+	if (m.counts)
+		rc = check_inputs(&m, err);
+	else
+		(void)err_set(err, rc, "out of memory");
 	if (!rc)
-		rc = merge_into(m, o->output, err);
-	for (int i = 0; i < stores->n; i++)
-		store_close(m->in[i]);
+		rc = merge_into(&m, o->output, err);
 	if (!rc)
-		rc = show_merged(m, o->json, err);
-	free(m);
+		rc = show_merged(&m, o->json, err);
+	free(m.counts);
+	sources_done(&m.paths);
 	return rc;
 }
 
@@ -319,7 +358,7 @@ static const struct action {
 	int (*run)(const struct store_options *o, const struct operands *stores, struct err *err);
 } actions[] = {
 	{"prune", WITH_OLDER | WITH_DRY_RUN, 1, prune},
-	{"merge", WITH_OUTPUT, LIMIT_MERGE_STORES, merge},
+	{"merge", WITH_OUTPUT, LIMIT_SOURCES, merge},
 	{"vacuum", WITH_INCREMENTAL, 1, vacuum},
 };
 
@@ -383,6 +422,7 @@ static int store_run(void *options, const struct operands *operands)
 static const char store_examples[] =
 	"  shadow-ctl store prune shadow.db --older 7d --dry-run\n"
 	"  shadow-ctl store merge monday.db tuesday.db -o week.db\n"
+	"  shadow-ctl store merge 'shadow-*.db' -o whole.db\n"
 	"  shadow-ctl store vacuum shadow.db\n";
 
 const struct command command_store = {
@@ -393,6 +433,6 @@ const struct command command_store = {
 	.examples = store_examples,
 	.options_size = sizeof(struct store_options),
 	.min_operands = 1,
-	.max_operands = LIMIT_MERGE_STORES + 1,
+	.max_operands = LIMIT_SOURCES + 1,
 	.run = store_run,
 };

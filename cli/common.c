@@ -36,20 +36,38 @@ int fail(int code, const struct err *err)
 	return code == SC_EINVAL ? EXIT_USAGE : EXIT_FAILED;
 }
 
-int open_files_allow(uint64_t connections, struct err *err)
+/* What is allowed in the end. */
+static uint64_t raise_open_files(uint64_t wanted)
 {
-	uint64_t wanted = connections + OTHER_FILES;
 	struct rlimit limit;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur >= wanted)
-		return SC_OK;
+		return wanted;
 	limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
 	(void)setrlimit(RLIMIT_NOFILE, &limit);
-	if (limit.rlim_cur >= wanted)
+	return limit.rlim_cur;
+}
+
+int open_files_allow(uint64_t connections, struct err *err)
+{
+	uint64_t wanted = connections + OTHER_FILES, allowed = raise_open_files(wanted);
+
+	if (allowed >= wanted)
 		return SC_OK;
 	return err_set(err, SC_EINVAL, "%" PRIu64 " connections want %" PRIu64 " open files, and %" PRIu64
 		       " are allowed: fewer --connections (or --max-in-flight), or more with ulimit -n",
-		       connections, wanted, (uint64_t)limit.rlim_max);
+		       connections, wanted, allowed);
+}
+
+int open_files_of(unsigned sources, unsigned each, struct err *err)
+{
+	uint64_t wanted = (uint64_t)sources * each + OTHER_FILES;
+	uint64_t allowed = raise_open_files(wanted);
+
+	if (allowed >= wanted)
+		return SC_OK;
+	return err_set(err, SC_EINVAL, "%u sources want %" PRIu64 " open files, and %" PRIu64
+		       " are allowed: more with ulimit -n", sources, wanted, allowed);
 }
 
 int64_t clock_us(void)

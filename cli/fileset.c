@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -21,6 +23,7 @@
 #define DIGITS_MIN 5u /* of a number; up to 99999 files a glob gives them in order */
 #define DIGITS_MAX 18u
 #define LAST_SECOND 253402300799ll /* of the year 9999 */
+#define LOCK_TRIES 100
 
 int fileset_init(struct fileset *f, const char *output)
 {
@@ -43,13 +46,98 @@ int fileset_init(struct fileset *f, const char *output)
 	return SC_OK;
 }
 
+static bool is_same(const struct stat *a, const struct stat *b)
+{
+	return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+}
+
+/* Whether what has that name is the very file. */
+static bool is_there(const char *path, int fd)
+{
+	struct stat named, opened;
+
+	return lstat(path, &named) == 0 && fstat(fd, &opened) == 0 && is_same(&named, &opened);
+}
+
+static int lock_error(const char *path, struct err *err)
+{
+	return err_set(err, SC_EINVAL, "%s: cannot be locked: %s", path, strerror(errno));
+}
+
+/* A lock of ours is empty: what is not is nothing that may be deleted later. */
+static int lock_file(int fd, const char *path, const char *output, struct err *err)
+{
+	struct stat file;
+
+	if (fstat(fd, &file))
+		return lock_error(path, err);
+	if (!S_ISREG(file.st_mode) || file.st_size)
+		return err_set(err, SC_EINVAL, "%s: is not the lock of a set, which is empty", path);
+	if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+		return SC_OK;
+	if (errno != EWOULDBLOCK)
+		return lock_error(path, err);
+	return err_set(err, SC_EINVAL, "%s: another capture writes this set (it holds %s)", output,
+		       path);
+}
+
+/* SC_EAGAIN: who held it has deleted it meanwhile, and the next one might make another. */
+static int take_lock(const char *path, const char *output, int *ret_fd, struct err *err)
+{
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0600);
+	int rc;
+
+	if (fd < 0)
+		return lock_error(path, err);
+	rc = lock_file(fd, path, output, err);
+	if (!rc && !is_there(path, fd))
+		rc = err_set(err, SC_EAGAIN, "%s: is deleted again and again", path);
+	if (rc) {
+		(void)close(fd);
+		return rc;
+	}
+	*ret_fd = fd; /* moved */
+	return SC_OK;
+}
+
+/* flock() and a file of its own: POSIX locks on a store would be SQLite's. */
+int fileset_lock(struct fileset *f, const char *output, struct err *err)
+{
+	int rc = SC_EAGAIN, fd = -1;
+	char *path;
+
+	if (asprintf(&path, "%s.%s%s.lock", f->prefix, f->stem, f->suffix) < 0)
+		return err_set(err, SC_ENOMEM, "out of memory");
+	for (int i = 0; i < LOCK_TRIES && rc == SC_EAGAIN; i++)
+		rc = take_lock(path, output, &fd, err);
+	if (rc) {
+		free(path);
+		return rc == SC_EAGAIN ? SC_EINVAL : rc;
+	}
+	f->lock = path; /* moved */
+	f->lock_fd = fd;
+	return SC_OK;
+}
+
+/* The name goes while the lock is held: behind that, it would be the next one's. */
+static void unlock(struct fileset *f)
+{
+	if (!f->lock)
+		return;
+	if (is_there(f->lock, f->lock_fd))
+		(void)unlink(f->lock);
+	(void)close(f->lock_fd);
+	free(f->lock);
+}
+
 void fileset_done(struct fileset *f)
 {
+	unlock(f);
 	free(f->prefix);
 	free(f->stem);
 	free(f->suffix);
 	free(f->pattern);
-	*f = (struct fileset){NULL, NULL, NULL, NULL};
+	*f = (struct fileset){.prefix = NULL};
 }
 
 static void time_text(int64_t us, char text[sizeof(FILESET_TIME)])

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The files of a set of stores in their folder: what they are called, which number is the last, and
- * which of them go. Opens none of them with SQLite, and takes only stores for its own. */
+/* The files of a set of stores in their folder: what they are called, which number is the last,
+ * which of them go, and who may write there. Opens none of them with SQLite, and takes only stores
+ * for its own. */
 #ifndef CLI_FILESET_H
 #define CLI_FILESET_H
 
@@ -16,11 +17,18 @@ struct fileset {
 	char *prefix; /* the folder with its slash, or "" */
 	char *stem, *suffix;
 	char *pattern; /* all of them, for a person: dir/shadow-*.db */
+	char *lock;    /* path of the one that is held; NULL: none is */
+	int lock_fd;   /* of that */
 };
 
 /* From the path that a single store would have. SC_ENOMEM; fileset_done() then, too. */
 int fileset_init(struct fileset *f, const char *output);
-void fileset_done(struct fileset *f); /* all zero is fine */
+void fileset_done(struct fileset *f); /* gives a lock back; all zero is fine */
+
+/* One program at a time writes the set: it has dir/.shadow.db.lock, until fileset_done() deletes
+ * that. Whoever is killed leaves the file and not the lock. SC_EINVAL with a line: another one has
+ * it, or it cannot be there. `output` is that of fileset_init(). */
+int fileset_lock(struct fileset *f, const char *output, struct err *err);
 
 /* A file's path or, with `hidden`, the one it has until it is a store; free() it. NULL: no memory.
  * `us` is a time since 1970, and may be any. */

@@ -7,15 +7,18 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "cli.h"
+#include "core/rng.h"
 #include "fileset.h"
 #include "store/store.h"
 
@@ -71,6 +74,7 @@ struct rotation {
 	struct fileset files;
 	uint64_t bytes, keep;
 	bool live, quiet;
+	bool named; /* the settings have their "set"; before the first file, as they are read then */
 
 	/* The writer's. */
 	struct part *current; /* NULL, not live: none since the last mark */
@@ -154,6 +158,43 @@ static int make_store(const char *hidden, const char *path, struct err *err)
 	rc = err_set(err, SC_EIO, "%s: cannot be made: %s", path, strerror(errno));
 	(void)unlink(hidden);
 	return rc;
+}
+
+static uint64_t random_name(void)
+{
+	uint64_t n;
+
+	return getrandom(&n, sizeof(n), 0) == sizeof(n) ? n : (uint64_t)clock_us();
+}
+
+/* From what is the same when the run is made again. */
+static uint64_t name_of(const struct rotation *r, const struct exchange *first)
+{
+	const uint64_t begin[] = {
+		r->number, first ? (uint64_t)first->ts_us : 0, first ? first->connection : 0,
+	};
+	uint64_t name = hash_bytes(r->source, strlen(r->source), 0);
+
+	name = hash_bytes(r->settings, strlen(r->settings), name);
+	return hash_bytes(begin, sizeof(begin), name);
+}
+
+/* Before the first file; `first` is NULL where nothing came. */
+static int name_run(struct rotation *r, const struct exchange *first, struct err *err)
+{
+	size_t n = strlen(r->settings);
+	char *named;
+
+	if (r->named)
+		return SC_OK;
+	assert(n >= 2 && r->settings[n - 1] == '}');
+	if (asprintf(&named, "%.*s%s\"set\":\"%016" PRIx64 "\"}", (int)(n - 1), r->settings,
+		     n > 2 ? "," : "", r->live ? random_name() : name_of(r, first)) < 0)
+		return err_set(err, SC_ENOMEM, "out of memory");
+	free(r->settings);
+	r->settings = named; /* moved */
+	r->named = true;
+	return SC_OK;
 }
 
 static int begin_capture(const struct rotation *r, struct part *p, int64_t us, struct err *err)
@@ -416,12 +457,14 @@ bool rotate_owes(const struct sink *set)
 }
 
 /* From a capture file: the first exchange of a part has come. */
-static int await_next(struct rotation *r, int64_t us, struct err *err)
+static int await_next(struct rotation *r, const struct exchange *ex, struct err *err)
 {
-	int rc;
+	int rc = name_run(r, ex, err);
 
+	if (rc)
+		return rc;
 	pthread_mutex_lock(&r->lock);
-	want_next(r, us);
+	want_next(r, ex->ts_us);
 	while (!r->next && !r->rc)
 		pthread_cond_wait(&r->changed, &r->lock);
 	r->current = r->next; /* moved */
@@ -434,7 +477,7 @@ static int await_next(struct rotation *r, int64_t us, struct err *err)
 static int rotate_put(struct sink *s, const struct exchange *ex, struct err *err)
 {
 	struct rotation *r = (struct rotation *)s;
-	int rc = r->current ? SC_OK : await_next(r, ex->ts_us, err);
+	int rc = r->current ? SC_OK : await_next(r, ex, err);
 
 	if (rc)
 		return rc;
@@ -495,7 +538,8 @@ static int rotate_finish(struct sink *s, int64_t now_us, struct err *err)
 	r->next = NULL;
 	rc = their_error(r, err);
 	if (!rc && !r->current) /* nothing came, and that is an account, too */
-		rc = part_new(r, now_us, &r->current, err) ? SC_EIO : SC_OK;
+		rc = name_run(r, NULL, err) || part_new(r, now_us, &r->current, err) ? SC_EIO
+										    : SC_OK;
 	last_rc = finish_current(r, now_us, &last);
 	if (last_rc && !rc) {
 		*err = last;
@@ -568,19 +612,25 @@ static int check_place(struct rotation *r, const char *output, struct err *err)
 {
 	const char *folder = *r->files.prefix ? r->files.prefix : ".";
 	struct stat file;
+	int rc;
 
 	if (!*r->files.stem || (stat(output, &file) == 0 && S_ISDIR(file.st_mode)))
 		return err_set(err, SC_EINVAL, "%s: is a directory, not a store", output);
-	if (access(folder, R_OK | W_OK | X_OK) || fileset_last(&r->files, &r->number, err))
+	if (access(folder, R_OK | W_OK | X_OK))
 		return err_set(err, SC_EINVAL, "%s: cannot be made: %s", r->files.pattern,
 			       strerror(errno));
-	return SC_OK;
+	rc = fileset_lock(&r->files, output, err);
+	if (!rc && fileset_last(&r->files, &r->number, err)) /* a person's folder */
+		rc = SC_EINVAL;
+	return rc;
 }
 
 static int begin_first(struct rotation *r, int64_t now_us, struct err *err)
 {
-	int rc = part_new(r, now_us, &r->current, err);
+	int rc = name_run(r, NULL, err);
 
+	if (!rc)
+		rc = part_new(r, now_us, &r->current, err);
 	if (rc)
 		return rc;
 	announce(r, r->current);

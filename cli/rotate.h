@@ -2,7 +2,13 @@
 /* A long capture as a set of stores: when one is large or old enough the next begins, and the
  * oldest go. With -o shadow.db they are shadow-00001-20261122T220000Z.db and so on: a number, and
  * when the file began (live: when it was made; from a capture file: its first request), in UTC. Each
- * is a store of its own, whose ledger accounts for its own time.
+ * is a store of its own, whose ledger accounts for its own time. The options of each one's capture
+ * row have a member "set", the same 16 hexadecimal digits in all files of one run: connections that
+ * go on from one file to the next have the same numbers there. Live they are random; from a capture
+ * file the same input makes the same, and a run behind another into one set still has its own.
+ *
+ * One run at a time writes a set. Another one is refused, since each would delete and number the
+ * other's files.
  *
  * A set is a sink. A file is made and finished (indexes, ledger, deleting the oldest) on a thread
  * of its own. Live, nobody waits for it: until the next file is there the present one grows. */
@@ -39,7 +45,8 @@ static inline uint64_t rotate_step(const struct rotate_args *a)
 
 struct rotate_options {
 	const char *output; /* of -o; like the next two it is copied */
-	const char *source, *settings; /* of each file's capture row, as store_capture_new() has them */
+	const char *source, *settings; /* of each file's capture row, as store_capture_new() has them;
+					* the settings are a JSON object */
 	uint64_t bytes, keep; /* as above */
 	int64_t now_us; /* live: when the first file begins */
 	bool live; /* otherwise who writes waits, so that the same input makes the same files */
@@ -48,7 +55,7 @@ struct rotate_options {
 
 /* The numbers go on behind the highest that is there, and nothing that is there is written to.
  * Live, the first file is made at once; otherwise with the first exchange. SC_EINVAL with a line:
- * there cannot be files there. */
+ * there cannot be files there, or another run writes them; then nothing was made. */
 int rotate_new(const struct rotate_options *o, struct sink **ret, struct err *err);
 
 /* All files of the set, for a person: shadow-*.db. Lives as long as the set. */

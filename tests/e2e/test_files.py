@@ -224,12 +224,12 @@ def row_of(folder, count, requests=3):
 
 
 def test_as_many_as_there_may_be(tmp_path):
-    row_of(tmp_path, 256)
+    row_of(tmp_path, 1024)
     captured(tmp_path / "out.db", "-r", tmp_path / "*.pcap")
-    assert paths(tmp_path / "out.db") == [f"/{n}" for n in range(256 * 3)]
-    row_of(tmp_path, 257)
+    assert paths(tmp_path / "out.db") == [f"/{n}" for n in range(1024 * 3)]
+    row_of(tmp_path, 1025)
     done = run("capture", "-r", tmp_path / "*.pcap", "-o", tmp_path / "no.db", status=2)
-    assert "more than 256" in done.err and not (tmp_path / "no.db").exists()
+    assert "more than 1024" in done.err and not (tmp_path / "no.db").exists()
 
 
 @pytest.mark.parametrize("order, status", [(1, 200), (-1, None)])

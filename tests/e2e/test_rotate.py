@@ -325,6 +325,74 @@ def test_a_deleted_file_may_be_open(recording, tmp_path):
     assert len(list((tmp_path / "set").iterdir())) == 1
 
 
+# --- one run -------------------------------------------------------------------------------------
+
+
+def runs(folder):
+    """Of each file, which run made it."""
+    return [json.loads(one(f, "select options from capture"))["set"] for f in files(folder)]
+
+
+def test_files_of_one_run_say_so(recording, tmp_path):
+    rotated(tmp_path / "a", recording, "--rotate", "5s")
+    n, (run_id, *others) = len(files(tmp_path / "a")), runs(tmp_path / "a")
+    assert re.fullmatch("[0-9a-f]{16}", run_id)
+    assert n > 3 and set(others) == {run_id}
+    # The same again is the same; behind it, or with other options, it is another one.
+    rotated(tmp_path / "b", recording, "--rotate", "5s")
+    assert runs(tmp_path / "b") == [run_id] * n
+    rotated(tmp_path / "b", recording, "--rotate", "5s")
+    second = runs(tmp_path / "b")[n]
+    assert runs(tmp_path / "b") == [run_id] * n + [second] * n
+    rotated(tmp_path / "c", recording, "--rotate", "5s", "--exclude", "/7/*")
+    assert len({run_id, second, *runs(tmp_path / "c")}) == 3
+    options = json.loads(one(files(tmp_path / "c")[0], "select options from capture"))
+    assert options["version"] and len(options) > 2
+
+
+@pytest.mark.live
+def test_live_runs_differ(raw_server, tmp_path):
+    for turn in range(2):
+        before = len(files(tmp_path))
+        with Capture(tmp_path / "shadow.db", "--rotate", "1s", port=raw_server.port):
+            with Load(raw_server.port):
+                # The last one may be made and not begun: it goes at the end.
+                wait_until(lambda: len(files(tmp_path)) >= before + 3, "three files")
+    ids = runs(tmp_path)
+    assert len(set(ids)) == 2 and ids[0] == ids[1] and ids[-1] == ids[-2]
+
+
+@pytest.mark.live
+def test_one_capture_writes_a_set(raw_server, recording, tmp_path):
+    """A second one is refused and makes nothing; killed, the first leaves no lock."""
+    store, lock = tmp_path / "shadow.db", tmp_path / ".shadow.db.lock"
+    with Load(raw_server.port):
+        with Capture(store, "--rotate", "1s", port=raw_server.port) as first:
+            wait_until(lambda: len(files(tmp_path)) >= 2, "two files")
+            before = {f.name for f in files(tmp_path)}
+            args = ["-o", store, "--rotate", "1M", "--keep", "1"]
+            for source in (["-r", recording], ["-i", "lo"]):
+                done = run("capture", *source, *args, status=2)
+                assert done.err_lines == [
+                    f"shadow-ctl: {store}: another capture writes this set (it holds {lock})"
+                ]
+            assert before <= {f.name for f in files(tmp_path)}
+            # Another set is another matter.
+            run("capture", "-r", recording, "-o", tmp_path / "other.db", "--rotate", "1h")
+            # It goes on.
+            n = len(files(tmp_path))
+            wait_until(lambda: len(files(tmp_path)) > n, "one more file")
+        assert ledger_said(first.err)["stored"] == sum(len(exchanges(f)) for f in files(tmp_path))
+        assert len(set(runs(tmp_path))) == 1
+        assert not lock.exists()
+        with Capture(store, "--rotate", "1s", port=raw_server.port) as killed:
+            assert lock.stat().st_mode & 0o777 == 0o600
+            killed.kill()
+    assert lock.exists()
+    rotated(tmp_path, recording, "--rotate", "1h")
+    assert not lock.exists() and len(set(runs(tmp_path))) == 3
+
+
 # --- what is refused -----------------------------------------------------------------------------
 
 WRONG = [

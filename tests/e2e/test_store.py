@@ -5,14 +5,17 @@ else's SQLite reads it, also beside a capture and after ^C."""
 import contextlib
 import json
 import shutil
+import resource
 import signal
 import sqlite3
+import subprocess
 import time
 
 import pytest
 from harness import (
     Capture,
     Running,
+    binary,
     can_capture,
     exchanges,
     free_port,
@@ -113,6 +116,39 @@ def test_merge_of_a_merge(tmp_path):
     assert len({r["connection"] for r in exchanges(tmp_path / "abc.db")}) == 9
 
 
+def few_files():
+    resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
+
+
+def test_merge_of_many(tmp_path):
+    """A quoted glob, and more stores than may be open at once. One that is none is found before
+    anything is made."""
+    first = capture(tmp_path, "s")
+    for i in range(100):
+        shutil.copy(first, tmp_path / f"x{i:03}.db")
+    merge = [binary(), "store", "merge", "--json", tmp_path / "x*.db", "-o", tmp_path / "out.db"]
+    done = subprocess.run(merge, preexec_fn=few_files, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    merged = json.loads(done.stdout)
+    assert [r["store"] for r in merged] == [str(tmp_path / f"x{i:03}.db") for i in range(100)]
+    assert {r["exchanges"] for r in merged} == {3}
+    assert one(tmp_path / "out.db", "select count(*) from exchange") == 300
+    assert integrity(tmp_path / "out.db") == "ok"
+    (tmp_path / "x100.db").write_text("no database, only words about one\n" * 40)
+    done = run("store", "merge", tmp_path / "x*.db", "-o", tmp_path / "no.db", status=2)
+    assert "x100.db: is not a store" in done.err and not list(tmp_path.glob("no.db*"))
+
+
+def test_weeks(tmp_path):
+    store = capture(tmp_path, "s")
+    days_old(store, 13, "id = 1")
+    days_old(store, 15, "id = 2")
+    days_old(store, 0, "id = 3")
+    for older, n in (("2w", 1), ("1.5w", 2), ("14d", 1), ("336h", 1), ("1h", 2)):
+        counted = rows("store", "prune", store, "--older", older, "--dry-run")
+        assert counted[0]["exchanges"] == n, older
+
+
 def test_vacuum(tmp_path):
     store = capture(tmp_path, "s", paths=["/a"], body=b"x" * 900_000)
     run("store", "prune", store, "--older", "1d")
@@ -150,12 +186,25 @@ WRONG = [
     ("store prune ok.db two.db --older 1d", "one store"),
     ("store prune ok.db --older yesterday", "yesterday"),
     ("store prune ok.db --older 0d", "0d"),
+    ("store prune ok.db --older 7", "'7': expected a number above 0 and its unit"),
+    ("store prune ok.db --older 7 --dry-run", "(us, ms, s, m, h, d or w): 7d, 12h"),
+    ("store prune ok.db --older 7e0", "'7e0'"),
+    ("store prune ok.db --older 0x7d", "'0x7d'"),
+    ("store prune ok.db --older +7d", "'+7d'"),
+    ("store prune ok.db --older d", "'d'"),
+    ("store prune ok.db --older .w", "'.w'"),
+    ("store prune ok.db --older 0w", "'0w'"),
+    ("store prune ok.db --older 7D", "'7D'"),
+    ("store prune ok.db --older 7days", "'7days'"),
+    ("store prune ok.db --older 9999999999999999999999999999999999w", "w'"),
     ("store prune ok.db --older 1d -o new.db", "--output"),
     ("store prune missing.db --older 1d", "missing.db: no such file"),
     ("store prune text.db --older 1d", "text.db: is not a store"),
     ("store prune theirs.db --older 1d", "theirs.db: is not a store"),
     ("store prune newer.db --older 1d", "version 99"),
-    ("store merge -o new.db", "expected 1 to 64 stores"),
+    ("store merge -o new.db", "expected 1 to 1024 stores"),
+    ("store merge no*.db -o new.db", "'no*.db': no file has such a name"),
+    ("store merge ok.db o*.db -o new.db", "ok.db: is there twice"),
     ("store merge ok.db two.db", "-o FILE"),
     ("store merge ok.db two.db -o two.db", "two.db: exists"),
     ("store merge ok.db ./ok.db -o new.db", "./ok.db: is there twice"),

@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -128,21 +130,37 @@ static void test_a_wrong_account_stays_wrong(void **state)
 	assert_string_equal(group, "requests");
 }
 
-static struct sink *begin_set(const struct place *place, bool live)
+static int try_set(const struct place *place, bool live, struct sink **ret, struct err *err)
 {
 	struct rotate_options o = {
 		.output = place->path,
 		.source = "test",
-		.settings = "{}",
+		.settings = "{\"a\":1}",
 		.now_us = T0,
 		.live = live,
 		.quiet = true,
 	};
+
+	return rotate_new(&o, ret, err);
+}
+
+static struct sink *begin_set(const struct place *place, bool live)
+{
 	struct sink *set = NULL;
 	struct err err = {""};
 
-	assert_int_equal(rotate_new(&o, &set, &err), SC_OK);
+	assert_int_equal(try_set(place, live, &set, &err), SC_OK);
 	return set;
+}
+
+static void assert_refused(const struct place *place, const char *line)
+{
+	struct sink *set = NULL;
+	struct err err = {""};
+
+	assert_int_equal(try_set(place, true, &set, &err), SC_EINVAL);
+	assert_null(set);
+	assert_non_null(strstr(err.text, line));
 }
 
 static void put_one(struct sink *set, int64_t ts_us, struct counters *seen)
@@ -256,6 +274,74 @@ static void test_an_end_while_the_next_is_made(void **state)
 	globfree(&files);
 }
 
+static void lock_path(const struct place *place, char *ret, size_t size)
+{
+	(void)snprintf(ret, size, "%s/.%s.lock", place->dir, strrchr(place->path, '/') + 1);
+}
+
+static void test_one_at_a_time(void **state)
+{
+	struct place *place = *state;
+	struct sink *set = begin_set(place, true);
+	char path[sizeof(place->dir) + 32];
+	struct stat file;
+	glob_t files;
+
+	lock_path(place, path, sizeof(path));
+	assert_int_equal(stat(path, &file), 0);
+	assert_int_equal(file.st_mode & 0777, 0600);
+	assert_refused(place, "another capture writes this set");
+	sink_free(set);
+	find_files(place, &files); /* the second one has made none */
+	assert_int_equal(files.gl_pathc, 1);
+	globfree(&files);
+	assert_int_equal(stat(path, &file), -1);
+	sink_free(begin_set(place, true));
+	assert_int_equal(stat(path, &file), -1);
+}
+
+/* Somebody tidies up: the next one has a lock of its own, which the first does not take away. */
+static void test_a_lock_that_is_deleted(void **state)
+{
+	struct place *place = *state;
+	struct sink *first = begin_set(place, true), *second;
+	char path[sizeof(place->dir) + 32];
+
+	lock_path(place, path, sizeof(path));
+	assert_int_equal(unlink(path), 0);
+	second = begin_set(place, true);
+	sink_free(first);
+	assert_refused(place, "another capture writes this set");
+	sink_free(second);
+	assert_int_equal(access(path, F_OK), -1);
+}
+
+static void test_a_lock_that_cannot_be(void **state)
+{
+	struct place *place = *state;
+	char path[sizeof(place->dir) + 32];
+	struct stat file;
+	FILE *other;
+
+	lock_path(place, path, sizeof(path));
+	assert_int_equal(mkdir(path, 0700), 0);
+	assert_refused(place, ".lock: cannot be locked: Is a directory");
+	assert_int_equal(rmdir(path), 0);
+	assert_int_equal(symlink("elsewhere", path), 0);
+	assert_refused(place, ".lock: cannot be locked: ");
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(mkfifo(path, 0600), 0);
+	assert_refused(place, ".lock: is not the lock of a set");
+	assert_int_equal(unlink(path), 0);
+	other = fopen(path, "w");
+	assert_non_null(other);
+	assert_true(fputs("somebody's notes", other) >= 0);
+	assert_int_equal(fclose(other), 0);
+	assert_refused(place, ".lock: is not the lock of a set");
+	assert_int_equal(stat(path, &file), 0);
+	assert_int_equal(file.st_size, 16);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -265,6 +351,9 @@ int main(void)
 		PLACED(test_a_set_from_a_file),
 		PLACED(test_a_live_set_goes_on_meanwhile),
 		PLACED(test_an_end_while_the_next_is_made),
+		PLACED(test_one_at_a_time),
+		PLACED(test_a_lock_that_is_deleted),
+		PLACED(test_a_lock_that_cannot_be),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

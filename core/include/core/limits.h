@@ -127,9 +127,8 @@
 #define LIMIT_TEMPLATES 16384u               /* routes that a store tells apart */
 
 /* Keeping stores. */
-#define LIMIT_MERGE_STORES 64                /* merged at once, all open */
 #define LIMIT_MATCHED (64ll * 1024 * 1024)   /* ids of bodies and routes of several stores, 16 bytes each */
 #define LIMIT_FILESET 1000000u               /* files of a set that --keep looks through */
-#define LIMIT_SOURCES 256u                   /* files that are one source */
+#define LIMIT_SOURCES 1024u                  /* files that are one source */
 
 #endif
