@@ -16,21 +16,22 @@ static int set_moment(void *to, const char *value, struct err *err)
 #define AT(member) offsetof(struct convert_args, member)
 
 static const struct opt convert_rows[] = {
-	{"Formats", 0, "format", "NAME", "of whichever side is no store and no capture file; "
-	 "otherwise the suffix says it", opt_text, AT(format)},
-	{NULL, 0, "from-format", "NAME", "of SOURCE, e.g. for '-' (standard input)", opt_text,
-	 AT(from_format)},
-	{NULL, 0, "to-format", "NAME", "of SINK, e.g. for '-' (standard output)", opt_text,
-	 AT(to_format)},
+	{"Formats", 0, "format", "NAME", "of whichever side is no store and no capture file: jsonl, "
+	 "har, csv, gor, vegeta, curl, hurl; otherwise the suffix says it: .db .sqlite, .pcap "
+	 ".pcapng, .jsonl .ndjson, .har, .csv, .gor, .vegeta, .sh, .hurl, all but a store's also "
+	 "with .gz", opt_text, AT(format)},
+	{NULL, 0, "from-format", "NAME", "of SOURCE, e.g. for '-' (standard input): store, pcap, "
+	 "pcapng, jsonl, har, gor", opt_text, AT(from_format)},
+	{NULL, 0, "to-format", "NAME", "of SINK, e.g. for '-' (standard output): store, jsonl, har, "
+	 "csv, gor, vegeta, curl, hurl", opt_text, AT(to_format)},
 	{"Which", 0, "from", "TIME",
 	 "recorded then or later: 2026-11-22T18:17:13Z, or +10s after the first", set_moment,
 	 AT(from)},
 	{NULL, 0, "until", "TIME", "recorded before: the same", set_moment, AT(until)},
 	{NULL, 0, "max-body", "SIZE", "kept of one body that is read from a file (default: 16M)",
 	 opt_size, AT(max_body)},
-	{NULL, 0, "unique", NULL,
-	 "one exchange of each method, route and status, where the format can (hurl)", opt_flag,
-	 AT(unique)},
+	{NULL, 0, "unique", NULL, "one exchange of each method, route and status; for "
+	 UNIQUE_FORMAT, opt_flag, AT(unique)},
 	{"Output", 0, "quiet", NULL, "only errors on stderr", opt_flag, AT(quiet)},
 	{NULL, 0, "json", NULL, "the account on stdout as JSON at the end", opt_flag, AT(json)},
 	{0},
@@ -65,9 +66,12 @@ static char *describe(const struct convert_args *a, const struct rules *r)
 
 static int check_args(const struct convert_args *a, const char *sink, struct err *err)
 {
+	int rc;
+
 	if (a->json && strcmp(sink, "-") == 0)
 		return err_set(err, SC_EINVAL, "--json: standard output is the sink already");
-	return rules_check_resolve(&a->rules, err);
+	rc = sink_check(a, sink, err);
+	return rc ? rc : rules_check_resolve(&a->rules, err);
 }
 
 static int convert_all(struct gather *g, const struct operands *o, struct err *err)
@@ -78,7 +82,9 @@ static int convert_all(struct gather *g, const struct operands *o, struct err *e
 
 	if (!rc)
 		rc = gather_look(g, &files, sink, err);
-	if (!rc && !stop_wanted())
+	if (!rc && stop_wanted())
+		g->stopped = true;
+	else if (!rc)
 		rc = gather_run(g, sink, err);
 	gather_done(g);
 	sources_done(&files);
@@ -100,6 +106,18 @@ static int convert_by(struct gather *g, const struct rules *rules, const struct 
 	return rc;
 }
 
+/* What a person who stopped it is left with. */
+static void say_stopped(const struct gather *g, const char *sink)
+{
+	if (g->to.kind == KIND_NONE)
+		say("stopped: nothing was written, and there is no %s", sink);
+	else if (g->to.kind == KIND_NULL)
+		say("stopped: not all was read");
+	else
+		say("stopped: what was read until then is in %s",
+		    strcmp(sink, "-") == 0 ? "standard output" : sink);
+}
+
 static int convert_run(void *options, const struct operands *operands)
 {
 	const struct convert_args *a = options;
@@ -119,6 +137,8 @@ static int convert_run(void *options, const struct operands *operands)
 		status = fail(rc, &err);
 	if (!a->quiet && (!rc || g.account.read))
 		gather_print(&g);
+	if (!a->quiet && !rc && g.stopped)
+		say_stopped(&g, operands->items[operands->n - 1]);
 	rc = status == EXIT_DONE && a->json ? gather_print_json(&g, &err) : SC_OK;
 	if (rc)
 		status = fail(rc, &err);

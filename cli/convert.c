@@ -235,6 +235,16 @@ static int make_format(const struct convert_args *a, const struct format *f, con
 	return f->sink(&args, &s->sink, err);
 }
 
+int sink_check(const struct convert_args *a, const char *path, struct err *err)
+{
+	struct choice c = {KIND_NONE, NULL};
+	int rc = a->unique ? choose(a, path, false, &c, err) : SC_OK;
+
+	if (rc || !a->unique || c.format == format_find(UNIQUE_FORMAT, NULL))
+		return rc;
+	return err_set(err, SC_EINVAL, "'%s': --unique is for " UNIQUE_FORMAT, path);
+}
+
 int sink_side(const struct convert_args *a, const char *path, struct format_notes *notes,
 	      struct side *ret, struct err *err)
 {

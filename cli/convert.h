@@ -12,13 +12,14 @@
 #include "store/format.h"
 #include "store/store.h"
 
+#define UNIQUE_FORMAT "hurl"
 #define CONVERT_BODY (16u * MIB) /* --max-body, default */
 
 struct convert_args {
 	const char *format, *from_format, *to_format;
 	struct moment from, until;
 	uint64_t max_body;
-	bool unique; /* one of several that are alike; for formats that know how */
+	bool unique; /* one of several that are alike; for UNIQUE_FORMAT alone */
 	bool quiet, json;
 	struct rule_options rules;
 };
@@ -50,6 +51,9 @@ bool source_is_plain(const struct side *s);
 int source_open(const struct convert_args *a, int64_t from_us, int64_t until_us,
 		struct format_notes *notes, struct side *s, struct err *err);
 
+/* Whether it is of a format that knows what `a` asks of it: said before anything is read. SC_EINVAL
+ * with a line. */
+int sink_check(const struct convert_args *a, const char *path, struct err *err);
 /* A sink; a store's has no capture yet. SC_EINVAL with a line. */
 int sink_side(const struct convert_args *a, const char *path, struct format_notes *notes,
 	      struct side *ret, struct err *err);

@@ -47,6 +47,7 @@ static const struct {
 	ROW(own, "sent by a replay"),
 	ROW(left_out, "left out by the format"),
 	ROW(failed, "failed"),
+	ROW(lost, "lost: the sink is not whole"),
 #undef ROW
 };
 #define N_ROWS (sizeof(rows) / sizeof(rows[0]))
@@ -443,6 +444,7 @@ int gather_print_json(const struct gather *g, struct err *err)
 	for (size_t i = 0; i < N_ROWS; i++)
 		json_object_set_new(o, rows[i].name,
 				    json_integer((json_int_t)row_of(&g->account, i)));
+	json_object_set_new(o, "stopped", json_boolean(g->stopped));
 	for (unsigned i = 0; i < g->notes.n; i++)
 		json_array_append_new(notes,
 				      json_pack("{s:s, s:I}", "what", g->notes.notes[i].what,
@@ -478,26 +480,32 @@ static int pump(struct gather *g, struct source *from, struct err *err)
 		print_progress(g);
 		if (stop_wanted() && g->whole)
 			return err_set(err, SC_ECLOSED, "%s: stopped", g->to.path);
-		if (stop_wanted())
+		if (stop_wanted()) {
+			g->stopped = true;
 			source_stop(from);
+		}
 		rc = turns ? sink_tick(g->to.sink, clock_us(), err) : SC_OK;
 		if (rc)
 			return rc;
 	}
 }
 
-/* What was put of this sink but is not kept: a transaction that failed, a format that cannot hold
- * it. */
+/* What was put into this sink but is not kept: a transaction that failed, a format that cannot hold
+ * it, a file that is half of something and is removed. */
 static void settle(struct gather *g, uint64_t put_before, int rc)
 {
 	const struct sink *s = g->to.sink;
-	uint64_t put = g->account.written - put_before, lost;
+	struct tally *a = &g->account;
+	uint64_t missing = 0;
 
-	if (!s || !s->ops->kept)
+	if (s && s->ops->kept)
+		missing = a->written - put_before - s->ops->kept(s);
+	a->written -= missing;
+	*(rc && g->to.store ? &a->failed : &a->left_out) += missing;
+	if (!rc || g->to.kind != KIND_FORMAT)
 		return;
-	lost = put - s->ops->kept(s);
-	g->account.written -= lost;
-	*(rc ? &g->account.failed : &g->account.left_out) += lost;
+	a->lost += a->written;
+	a->written = 0;
 }
 
 static int run_file(struct gather *g, struct source *from, struct err *err)
@@ -546,6 +554,14 @@ static int run_single(struct gather *g, struct err *err)
 
 /* --- into a store -------------------------------------------------------------------------- */
 
+/* One member more than the counters are. */
+static int add_stopped(struct buf *ledger)
+{
+	assert(ledger->len && ledger->data[ledger->len - 1] == '}');
+	ledger->len--;
+	return buf_add_str(ledger, ", \"stopped\": true}");
+}
+
 /* The ledger of a capture row that was made this way, which ended or did not. */
 static int end_row(struct gather *g, const struct tally *before, bool ended, struct err *err)
 {
@@ -566,6 +582,8 @@ static int end_row(struct gather *g, const struct tally *before, bool ended, str
 	g->closed = closed;
 	buf_init(&json, 64 * KIB);
 	rc = counters_json(&c, &json);
+	if (!rc && g->stopped)
+		rc = add_stopped(&json);
 	if (!rc)
 		rc = buf_add(&json, "", 1);
 	rc = rc ? err_set(err, rc, "out of memory")
@@ -619,6 +637,7 @@ static int run_rows(struct gather *g, struct err *err)
 	}
 	if (i < g->n)
 		format_note_n(&g->notes, "sources behind that, not read", g->n - i);
+	g->stopped = g->stopped || (i < g->n && !rc);
 	return rc;
 }
 

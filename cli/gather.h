@@ -9,9 +9,10 @@
 #include "convert.h"
 #include "sources.h"
 
-/* Every exchange that was read is in one of these. */
+/* Every exchange that was read is in one of the others. `written` is what the sink keeps; `lost` is
+ * what it was given of a file that did not become whole. */
 struct tally {
-	uint64_t read, written, filtered, unsampled, own, left_out, failed;
+	uint64_t read, written, filtered, unsampled, own, left_out, failed, lost;
 };
 
 struct gather_part;
@@ -28,6 +29,7 @@ struct gather {
 
 	struct tally account;
 	struct format_notes notes;
+	bool stopped; /* by stop_wanted(), before the end */
 
 	/* All below is its own. */
 	struct gather_part *parts;
@@ -42,7 +44,8 @@ struct gather {
  * nothing is made yet. SC_EINVAL with a line. gather_done() also after a failure. */
 int gather_look(struct gather *g, const struct sources *files, const char *sink, struct err *err);
 /* All of them into `sink`, until stop_wanted(). What was taken stays in a store, whatever ends it;
- * a row that did not come to its end has no ended_at. A file is there whole or not at all. */
+ * a row that did not come to its end has no ended_at, and the ledger of one that was stopped says
+ * "stopped": true. A file is there whole or not at all. */
 int gather_run(struct gather *g, const char *sink, struct err *err);
 void gather_done(struct gather *g);
 

@@ -23,6 +23,28 @@
 #define BUCKETS 4096u /* powers of two */
 #define POSITIONS 65536u
 
+/* How many requests a connection has had. Another one may take its place: then it begins again. */
+struct position {
+	uint64_t connection;
+	uint32_t next;
+};
+
+struct gor_sink {
+	struct sink sink; /* first */
+	struct sink *records;
+	struct format_notes *notes;	/* borrowed */
+	struct position *positions;	/* as who reads it counts them */
+};
+
+static uint32_t next_position(struct position *positions, uint64_t connection)
+{
+	struct position *p = &positions[connection & (POSITIONS - 1)];
+
+	if (p->connection != connection)
+		*p = (struct position){.connection = connection};
+	return p->next++;
+}
+
 /* --- writing ------------------------------------------------------------------------------- */
 
 static int add_id(struct buf *out, const struct exchange *ex, uint64_t number)
@@ -79,9 +101,83 @@ static int render_records(const struct exchange *ex, uint64_t number, struct for
 	return add_record(out, '2', ex, number, ex->ts_us + wait_us, span_us, notes);
 }
 
+/* What an id has no place for, and what comes out of it differently. */
+static void note_losses(struct gor_sink *g, const struct exchange *ex)
+{
+	const uint8_t *ip = ex->client.ip + (ex->client.len == 16 ? 12 : 0);
+	uint8_t flow[FLOW_BYTES / 2] = {
+		(uint8_t)(ex->client.port >> 8), (uint8_t)ex->client.port,
+		(uint8_t)(ex->server.port >> 8), (uint8_t)ex->server.port,
+		ip[0], ip[1], ip[2], ip[3],
+	};
+	uint64_t connection = hash_bytes(flow, sizeof(flow), 0) >> 1;
+
+	if (ex->server.len)
+		format_note(g->notes, "addresses of servers, left out: a .gor file has their ports "
+				      "alone");
+	if (next_position(g->positions, connection) != ex->position)
+		format_note(g->notes, "positions in a connection, left out: who reads the file "
+				      "counts from 0");
+	if (ex->client.len == 16)
+		format_note(g->notes, "IPv6 addresses of clients, of which four bytes are written");
+}
+
+static uint64_t gor_kept(const struct sink *s)
+{
+	const struct sink *records = ((const struct gor_sink *)s)->records;
+
+	return records->ops->kept(records);
+}
+
+static int gor_put(struct sink *s, const struct exchange *ex, struct err *err)
+{
+	struct gor_sink *g = (struct gor_sink *)s;
+	uint64_t before = gor_kept(s);
+	int rc = sink_put(g->records, ex, err);
+
+	if (gor_kept(s) != before)
+		note_losses(g, ex);
+	return rc;
+}
+
+static int gor_finish(struct sink *s, int64_t now_us, struct err *err)
+{
+	return sink_finish(((struct gor_sink *)s)->records, now_us, err);
+}
+
+static void gor_sink_free(struct sink *s)
+{
+	struct gor_sink *g = (struct gor_sink *)s;
+
+	sink_free(g->records);
+	free(g->positions);
+	free(g);
+}
+
+static const struct sink_ops gor_sink_ops = {
+	.put = gor_put,
+	.finish = gor_finish,
+	.kept = gor_kept,
+	.free = gor_sink_free,
+};
+
 int gor_sink_new(const struct format_args *args, struct sink **ret, struct err *err)
 {
-	return render_sink_new(args, NULL, render_records, ret, err);
+	struct gor_sink *g = calloc(1, sizeof(*g));
+	int rc;
+
+	if (!g)
+		return err_set(err, SC_ENOMEM, "%s: no memory", args->path);
+	g->sink.ops = &gor_sink_ops;
+	g->notes = args->notes;
+	g->positions = calloc(POSITIONS, sizeof(*g->positions));
+	rc = g->positions ? render_sink_new(args, NULL, render_records, &g->records, err)
+			  : err_set(err, SC_ENOMEM, "%s: no memory", args->path);
+	if (rc)
+		gor_sink_free(&g->sink);
+	else
+		*ret = &g->sink; /* moved */
+	return rc;
 }
 
 /* --- reading ------------------------------------------------------------------------------- */
@@ -96,12 +192,6 @@ struct entry {
 	size_t bytes;
 	uint8_t id[ID_MAX];
 	size_t id_len;
-};
-
-/* How many requests a connection has had. Another one may take its place: then it begins again. */
-struct position {
-	uint64_t connection;
-	uint32_t next;
 };
 
 struct gor_source {
@@ -229,15 +319,6 @@ static bool read_hex(struct span s, uint8_t *to)
 	return true;
 }
 
-static uint32_t next_position(struct gor_source *g, uint64_t connection)
-{
-	struct position *p = &g->positions[connection & (POSITIONS - 1)];
-
-	if (p->connection != connection)
-		*p = (struct position){.connection = connection};
-	return p->next++;
-}
-
 /* The sixteen digits tell the ends of the connection; an id of another length tells nothing, and
  * its request stands alone. Of an IPv6 client they hold the last four bytes, read as if IPv4. */
 static void set_ends(struct gor_source *g, struct exchange *ex, struct span id)
@@ -250,7 +331,7 @@ static void set_ends(struct gor_source *g, struct exchange *ex, struct span id)
 		return;
 	}
 	ex->connection = hash_bytes(raw, FLOW_BYTES / 2, 0) >> 1;
-	ex->position = next_position(g, ex->connection);
+	ex->position = next_position(g->positions, ex->connection);
 	ex->client.port = (uint16_t)(raw[0] << 8 | raw[1]);
 	ex->server.port = (uint16_t)(raw[2] << 8 | raw[3]);
 	memcpy(ex->client.ip, raw + 4, 4);
@@ -334,11 +415,26 @@ static int keep_message(struct gor_source *g, const struct header_line *h, struc
 	return SC_OK;
 }
 
-/* A record that the end of the file cut is no mistake of a person. */
-static int cut_record(struct gor_source *g)
+/* A record that the end of the file cut is no mistake of a person; a file without any other is none
+ * of GoReplay's. */
+static int cut_record(struct gor_source *g, struct err *err)
 {
+	if (g->number == 1)
+		return bad_record(g, "is not whole; expected 'TYPE ID TIME', an HTTP/1 message, and "
+				     "a line of three monkeys behind it", err);
 	format_note(g->notes, "a last record without its end, skipped");
 	return SC_OK;
+}
+
+/* How much of a separator a record ends with that the file's end cut. Of one byte of it none can
+ * tell that it is not the message's. */
+static size_t cut_separator(struct span s)
+{
+	size_t n = SEPARATOR_BYTES - 1;
+
+	while (n > 1 && !span_ends(s, span_of(SEPARATOR, n)))
+		n--;
+	return n > 1 ? n : 0;
 }
 
 /* An empty payload: the header line's end is the separator's first byte. */
@@ -348,6 +444,8 @@ static struct span payload_of(struct span record, size_t line, bool whole)
 
 	if (whole)
 		s.len = s.len > SEPARATOR_BYTES ? s.len - SEPARATOR_BYTES : 0;
+	else
+		s.len -= cut_separator(s);
 	return s;
 }
 
@@ -374,14 +472,16 @@ static int use_record(struct gor_source *g, struct err *err)
 	int rc = nl ? read_header(g, span_of(all.p, line), &h, err) : SC_EINVAL;
 
 	if (rc)
-		return whole ? rc : cut_record(g);
+		return whole ? rc : cut_record(g, err);
 	if (h.type == '3') {
 		format_note(g->notes, "replayed responses, skipped");
 		return SC_OK;
 	}
 	rc = read_payload(g, &h, payload_of(all, line, whole));
 	if (rc == SC_EPROTO && !whole)
-		return cut_record(g);
+		return cut_record(g, err);
+	if (!rc && !whole)
+		format_note(g->notes, "a last record without its end, kept as far as it goes");
 	if (rc == SC_EPROTO)
 		return bad_record(g, h.type == '1' ? "payload: expected an HTTP/1 request"
 						   : "payload: expected an HTTP/1 response", err);

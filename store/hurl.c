@@ -23,7 +23,7 @@ struct entry {
 	uint64_t request;   /* a hash of what was asked */
 	uint64_t count;     /* of exchanges */
 	uint16_t status;
-	bool merged;	  /* into another, or less frequent than another status */
+	bool left_out;	  /* less frequent than another status of its request */
 	struct buf route; /* host and template: what it is grouped by */
 	struct buf path;
 	struct buf host, method;
@@ -35,7 +35,7 @@ struct hurl_sink {
 	struct sink sink; /* first */
 	struct output *output;
 	struct format_notes *notes; /* borrowed */
-	bool unique;
+	bool unique, chosen; /* `chosen`: left_out is set */
 	struct templates *templates;
 	struct entry **entries;
 	uint32_t n;
@@ -333,17 +333,49 @@ static int by_request(const void *left, const void *right)
 	return (a->number > b->number) - (a->number < b->number);
 }
 
-/* No request can be answered with two statuses at once. */
+/* No request can be answered with two statuses at once; but who asks for each status gets each. */
 static void choose_statuses(struct hurl_sink *s)
 {
+	s->chosen = true;
+	if (s->unique)
+		return;
 	qsort(s->entries, s->n, sizeof(struct entry *), by_request);
 	for (uint32_t i = 1; i < s->n; i++) {
 		struct entry *e = s->entries[i];
 
-		e->merged = e->request == s->entries[i - 1]->request;
-		if (e->merged)
+		e->left_out = e->request == s->entries[i - 1]->request;
+		if (e->left_out)
 			format_note(s->notes, "less frequent statuses of one request, left out");
 	}
+}
+
+/* How many will be left when that choice is made; without memory for it, at most. */
+static uint32_t count_requests(const struct hurl_sink *s)
+{
+	struct entry **sorted = calloc(s->n, sizeof(struct entry *));
+	uint32_t n = 1;
+
+	if (!sorted)
+		return s->n;
+	memcpy(sorted, s->entries, s->n * sizeof(struct entry *));
+	qsort(sorted, s->n, sizeof(struct entry *), by_request);
+	for (uint32_t i = 1; i < s->n; i++)
+		n += sorted[i]->request != sorted[i - 1]->request;
+	free(sorted);
+	return n;
+}
+
+/* An exchange that is no entry of its own is in the suite only as a number in a comment. */
+static uint64_t hurl_kept(const struct sink *sink)
+{
+	const struct hurl_sink *s = (const struct hurl_sink *)sink;
+	uint64_t n = 0;
+
+	if (s->n && !s->unique && !s->chosen)
+		return count_requests(s);
+	for (uint32_t i = 0; i < s->n; i++)
+		n += !s->entries[i]->left_out;
+	return n;
 }
 
 /* Of a comment: what is no text would end it, or hide. */
@@ -371,7 +403,6 @@ static int add_route(struct buf *out, const struct entry *e)
 
 static int add_expectation(struct buf *out, const struct entry *e)
 {
-	uint32_t left = 0;
 	size_t before;
 	int rc = buf_addf(out, "HTTP %u\n", e->status);
 
@@ -379,12 +410,10 @@ static int add_expectation(struct buf *out, const struct entry *e)
 		rc = buf_add_str(out, "[Asserts]\n");
 	before = out->len;
 	if (!rc)
-		rc = hurl_asserts_add(&e->asserts, out, &left);
+		rc = hurl_asserts_add(&e->asserts, out);
 	if (!rc && out->len == before)
 		out->len = before - strlen("[Asserts]\n");
-	if (!rc && left)
-		rc = buf_addf(out, "# left out, changed between answers: %" PRIu32 "\n", left);
-	return rc;
+	return rc ? rc : hurl_asserts_add_left(&e->asserts, out);
 }
 
 static int write_entry(struct hurl_sink *s, const struct entry *e, bool first, struct err *err)
@@ -415,7 +444,7 @@ static int write_suite(struct hurl_sink *s, struct err *err)
 	for (uint32_t i = 0; i < s->n && !rc; i++) {
 		const struct entry *e = s->entries[i];
 
-		if (e->merged)
+		if (e->left_out)
 			continue;
 		rc = write_entry(s, e,
 				 !last || !span_eq(buf_span(&last->route), buf_span(&e->route)),
@@ -454,6 +483,7 @@ static void hurl_free(struct sink *sink)
 static const struct sink_ops hurl_ops = {
 	.put = hurl_put,
 	.finish = hurl_finish,
+	.kept = hurl_kept,
 	.free = hurl_free,
 };
 

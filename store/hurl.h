@@ -29,10 +29,20 @@ struct hurl_assert {
 	uint64_t name;	   /* a hash of that */
 	bool unstable;	   /* another answer to the same request said otherwise */
 };
+/* Why a value of a JSON answer has no line. */
+enum hurl_left {
+	HURL_LEFT_LARGE,
+	HURL_LEFT_EXPONENT,
+	HURL_LEFT_SURROGATE,
+	HURL_LEFT_NAME,
+	HURL_LEFT,
+};
 struct hurl_asserts {
 	struct buf text;
 	struct hurl_assert *list; /* owned */
 	uint32_t n, room;
+	uint32_t left[HURL_LEFT];
+	bool surrogates; /* of this answer or another: halves of pairs, which Hurl's JSON has not */
 };
 
 /* Those of one answer: content type, and each leaf of a JSON body or else the body's digest.
@@ -42,7 +52,9 @@ int hurl_asserts_of(const struct message *response, struct format_notes *notes,
 void hurl_asserts_done(struct hurl_asserts *a);
 /* What `other` does not say as well is unstable from now on. */
 void hurl_asserts_compare(struct hurl_asserts *a, const struct hurl_asserts *other);
-/* Appends the stable ones, a line each; *ret_left: how many were not. */
-int hurl_asserts_add(const struct hurl_asserts *a, struct buf *out, uint32_t *ret_left);
+/* Appends the stable ones, a line each. */
+int hurl_asserts_add(const struct hurl_asserts *a, struct buf *out);
+/* Appends comments that say how many are missing, and why. */
+int hurl_asserts_add_left(const struct hurl_asserts *a, struct buf *out);
 
 #endif

@@ -18,12 +18,39 @@
 #define TEXT_BYTES (4u * LIMIT_HURL_JSON)
 #define DIGEST_BYTES 32u
 
+/* What jansson cannot read is this in a copy that it is given instead, never longer than what it
+ * stands for: a code point that is no character (Unicode, 23.7), a number next to the greatest. */
+#define ODD_ESCAPE "\\ufdd0"
+#define ODD_UTF8 "\xef\xb7\x90"
+#define LARGE_TEXT "9e307"
+#define LARGE 9e307
+
+/* Hurl reads no JSON with half a surrogate pair: it takes those out first. What is matched and kept
+ * is an escaped backslash, or a pair. */
+#define WITHOUT_HALVES                                                                             \
+	"body replaceRegex "                                                                       \
+	"/(\\\\\\\\|\\\\u[dD][89abAB]..\\\\u[dD][c-fC-F]..)|\\\\u[dD][89a-fA-F]../ \"$1\" "
+
+static const struct {
+	const char *note, *comment;
+} left_rows[HURL_LEFT] = {
+	[HURL_LEFT_LARGE] = {"JSON numbers too large to compare, not asserted",
+			     "numbers too large to compare"},
+	[HURL_LEFT_EXPONENT] = {"JSON numbers that need an exponent, not asserted",
+				"numbers that need an exponent"},
+	[HURL_LEFT_SURROGATE] = {"JSON strings with half a surrogate pair, not asserted",
+				 "strings with half a surrogate pair"},
+	[HURL_LEFT_NAME] = {"JSON members whose name no JSONPath holds, not asserted",
+			    "members whose name no JSONPath holds"},
+};
+
 /* A line under way. */
 struct line {
 	struct hurl_asserts *a;
 	struct format_notes *notes;
 	struct buf path; /* of a leaf, as JSONPath */
 	size_t begun;
+	bool mended; /* what is read is such a copy */
 };
 
 static int name_ends(struct line *l)
@@ -93,6 +120,172 @@ static int add_content_type(struct line *l, const struct message *m)
 	return rc ? rc : line_ends(l);
 }
 
+/* --- JSON that jansson does not read ------------------------------------------------------- */
+
+/* A copy under way. */
+struct mending {
+	struct span in;
+	size_t at;
+	struct buf *out;
+	bool mended, surrogates;
+};
+
+static int copy(struct mending *m, size_t n)
+{
+	int rc = buf_add(m->out, m->in.p + m->at, n);
+
+	m->at += n;
+	return rc;
+}
+
+static int replace(struct mending *m, size_t n, const char *text)
+{
+	m->mended = true;
+	m->at += n;
+	return buf_add_str(m->out, text);
+}
+
+static bool is_digit(struct span s, size_t i)
+{
+	return i < s.len && s.p[i] >= '0' && s.p[i] <= '9';
+}
+
+static size_t digits_end(struct span s, size_t i)
+{
+	while (is_digit(s, i))
+		i++;
+	return i;
+}
+
+/* RFC 8259, 6; 0: there is none. */
+static size_t number_len(struct span s)
+{
+	size_t i = s.len && s.p[0] == '-', e;
+
+	if (!is_digit(s, i))
+		return 0;
+	i = s.p[i] == '0' ? i + 1 : digits_end(s, i);
+	if (i < s.len && s.p[i] == '.' && is_digit(s, i + 1))
+		i = digits_end(s, i + 1);
+	e = i + 1;
+	if (e < s.len && (s.p[e] == '+' || s.p[e] == '-'))
+		e++;
+	return i < s.len && (s.p[i] | 0x20) == 'e' && is_digit(s, e) ? digits_end(s, e) : i;
+}
+
+static int mend_number(struct mending *m)
+{
+	struct span rest = span_of(m->in.p + m->at, m->in.len - m->at);
+	size_t n = number_len(rest);
+	json_t *number;
+
+	if (!n)
+		return copy(m, 1);
+	number = json_loadb((const char *)rest.p, n, JSON_DECODE_ANY, NULL);
+	json_decref(number);
+	return number ? copy(m, n) : replace(m, n, LARGE_TEXT);
+}
+
+/* The value of \uXXXX at i; -1: there is none. */
+static int escape_at(struct span s, size_t i)
+{
+	int v = 0;
+
+	if (i + 6 > s.len || s.p[i] != '\\' || s.p[i + 1] != 'u')
+		return -1;
+	for (size_t k = i + 2; k < i + 6; k++) {
+		uint8_t c = s.p[k], letter = c | 0x20;
+
+		if (!is_digit(s, k) && (letter < 'a' || letter > 'f'))
+			return -1;
+		v = v << 4 | (is_digit(s, k) ? c - '0' : letter - 'a' + 10);
+	}
+	return v;
+}
+
+/* Jansson takes a NUL in a value, not in a name. */
+static int mend_escape(struct mending *m, bool name)
+{
+	int v = escape_at(m->in, m->at);
+
+	if (v == 0 && name)
+		return replace(m, 6, ODD_ESCAPE);
+	if (v < 0xd800 || v > 0xdfff)
+		return copy(m, m->at + 1 < m->in.len ? 2 : 1);
+	if (v < 0xdc00 && (escape_at(m->in, m->at + 6) & ~0x3ff) == 0xdc00)
+		return copy(m, 12);
+	m->surrogates = true;
+	return replace(m, 6, ODD_ESCAPE);
+}
+
+static size_t string_end(struct span s, size_t i)
+{
+	while (i < s.len && s.p[i] != '"')
+		i += s.p[i] == '\\' ? 2 : 1;
+	return i < s.len ? i : s.len;
+}
+
+static int mend_string(struct mending *m)
+{
+	size_t end = string_end(m->in, m->at + 1), next = end + 1;
+	int rc = copy(m, 1);
+	bool name;
+
+	while (next < m->in.len && memchr(" \t\r\n", m->in.p[next], 4))
+		next++;
+	name = next < m->in.len && m->in.p[next] == ':';
+	while (m->at < end && !rc) {
+		const uint8_t *from = m->in.p + m->at;
+		const uint8_t *escape = memchr(from, '\\', end - m->at);
+
+		rc = copy(m, escape ? (size_t)(escape - from) : end - m->at);
+		if (!rc && escape)
+			rc = mend_escape(m, name);
+	}
+	return rc || m->at == m->in.len ? rc : copy(m, 1);
+}
+
+static int mend(struct mending *m)
+{
+	int rc = SC_OK;
+
+	while (m->at < m->in.len && !rc) {
+		uint8_t c = m->in.p[m->at];
+
+		if (c == '"')
+			rc = mend_string(m);
+		else
+			rc = c == '-' || is_digit(m->in, m->at) ? mend_number(m) : copy(m, 1);
+	}
+	return rc;
+}
+
+static json_t *read_json(struct span s)
+{
+	return json_loadb((const char *)s.p, s.len, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
+}
+
+/* *ret is NULL where it is none. SC_ENOMEM. */
+static int load(struct line *l, struct span body, json_t **ret)
+{
+	struct mending m = {.in = body};
+	struct buf text;
+	int rc;
+
+	*ret = read_json(body);
+	if (*ret)
+		return SC_OK;
+	buf_init(&text, body.len);
+	m.out = &text;
+	rc = mend(&m);
+	if (!rc && m.mended)
+		*ret = read_json(buf_span(&text));
+	buf_done(&text);
+	l->mended = *ret != NULL;
+	l->a->surrogates = l->mended && m.surrogates;
+	return rc;
+}
+
 /* --- JSON ---------------------------------------------------------------------------------- */
 
 static int add_number(struct buf *text, const json_t *v)
@@ -105,23 +298,40 @@ static int add_number(struct buf *text, const json_t *v)
 	return rc ? rc : add_real(text, json_real_value(v));
 }
 
-/* Hurl has no exponents. */
-static bool is_plain_real(const json_t *v)
+static bool is_odd(const struct line *l, struct span s)
+{
+	return l->mended && s.len && memmem(s.p, s.len, ODD_UTF8, strlen(ODD_UTF8));
+}
+
+/* Why there is no line for a scalar; HURL_LEFT: there is. */
+static enum hurl_left why_left(const struct line *l, const json_t *v)
 {
 	double d = json_real_value(v), size = d < 0 ? -d : d;
 
-	return d == 0 || (size >= 1e-3 && size < 1e15);
+	if (json_is_string(v) &&
+	    is_odd(l, span_of(json_string_value(v), json_string_length(v))))
+		return HURL_LEFT_SURROGATE;
+	if (size >= LARGE)
+		return HURL_LEFT_LARGE;
+	/* Hurl has no exponents. */
+	return size >= 1e15 || (size > 0 && size < 1e-3) ? HURL_LEFT_EXPONENT : HURL_LEFT;
+}
+
+static int leave(struct line *l, enum hurl_left why)
+{
+	format_note(l->notes, left_rows[why].note);
+	l->a->left[why]++;
+	return SC_OK;
 }
 
 static int add_scalar(struct line *l, const json_t *v)
 {
 	struct buf *text = &l->a->text;
+	enum hurl_left why = why_left(l, v);
 	int rc;
 
-	if (json_is_real(v) && !is_plain_real(v)) {
-		format_note(l->notes, "JSON numbers that need an exponent, not asserted");
-		return SC_OK;
-	}
+	if (why != HURL_LEFT)
+		return leave(l, why);
 	rc = begin_leaf(l, "");
 	if (rc)
 		return rc;
@@ -177,6 +387,8 @@ static int add_member(struct line *l, struct span name, const json_t *v, unsigne
 	size_t before = l->path.len;
 	int rc;
 
+	if (is_odd(l, name))
+		return leave(l, HURL_LEFT_NAME);
 	if (is_word(name)) {
 		rc = buf_add_str(&l->path, ".");
 		if (!rc)
@@ -184,8 +396,7 @@ static int add_member(struct line *l, struct span name, const json_t *v, unsigne
 	} else if (is_quotable(name)) {
 		rc = buf_addf(&l->path, "['%.*s']", (int)name.len, (const char *)name.p);
 	} else {
-		format_note(l->notes, "JSON members whose name no JSONPath holds, not asserted");
-		return SC_OK;
+		return leave(l, HURL_LEFT_NAME);
 	}
 	if (!rc)
 		rc = add_value(l, v, depth + 1);
@@ -240,9 +451,9 @@ static int add_json(struct line *l, struct span body)
 
 	if (body.len > LIMIT_HURL_JSON || body.p[0] == '<')
 		return 0;
-	json = json_loadb((const char *)body.p, body.len, JSON_DECODE_ANY, NULL);
-	if (!json)
-		return 0;
+	rc = load(l, body, &json);
+	if (rc || !json)
+		return rc;
 	rc = buf_add_str(&l->path, "$");
 	if (!rc)
 		rc = add_value(l, json, 0);
@@ -376,21 +587,40 @@ void hurl_asserts_compare(struct hurl_asserts *a, const struct hurl_asserts *oth
 		a->list[i].unstable = at == other->n || !span_eq(text_of(a, i), text_of(other, at));
 		from = at < other->n ? at : from;
 	}
+	a->surrogates = a->surrogates || other->surrogates;
 }
 
-int hurl_asserts_add(const struct hurl_asserts *a, struct buf *out, uint32_t *ret_left)
+int hurl_asserts_add(const struct hurl_asserts *a, struct buf *out)
 {
-	uint32_t left = 0;
 	int rc = SC_OK;
 
 	for (uint32_t i = 0; i < a->n && !rc; i++) {
-		left += a->list[i].unstable;
 		if (a->list[i].unstable)
 			continue;
-		rc = buf_add_span(out, text_of(a, i));
+		if (a->surrogates && span_starts(text_of(a, i), span_str("jsonpath ")))
+			rc = buf_add_str(out, WITHOUT_HALVES);
+		if (!rc)
+			rc = buf_add_span(out, text_of(a, i));
 		if (!rc)
 			rc = buf_add_str(out, "\n");
 	}
-	*ret_left = left;
+	return rc;
+}
+
+static int add_left(struct buf *out, const char *why, uint32_t n)
+{
+	return n ? buf_addf(out, "# left out, %s: %" PRIu32 "\n", why, n) : SC_OK;
+}
+
+int hurl_asserts_add_left(const struct hurl_asserts *a, struct buf *out)
+{
+	uint32_t changed = 0;
+	int rc;
+
+	for (uint32_t i = 0; i < a->n; i++)
+		changed += a->list[i].unstable;
+	rc = add_left(out, "changed between answers", changed);
+	for (unsigned i = 0; i < HURL_LEFT && !rc; i++)
+		rc = add_left(out, left_rows[i].comment, a->left[i]);
 	return rc;
 }

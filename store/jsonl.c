@@ -4,6 +4,7 @@
 #include "jsonl.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "columns.h"
 #include "core/json.h"
@@ -267,6 +268,34 @@ static void add_host(struct jsonl_reader *r, struct parts *p, struct span host)
 	p->n_headers++;
 }
 
+/* On the wire a line's end in it would begin a field that it does not name. A fold (RFC 9112, 5.2)
+ * begins none and is a recording's; so may be a CR or a NUL alone. */
+static bool is_one_field(const struct header *h, bool folds)
+{
+	struct span v = h->value;
+
+	for (size_t i = 0; i < h->name.len; i++) {
+		if (h->name.p[i] == '\n' || h->name.p[i] == ':')
+			return false;
+	}
+	for (size_t i = 0; i < v.len; i++) {
+		if (v.p[i] == '\n' && !(folds && i + 1 < v.len && memchr(" \t", v.p[i + 1], 2)))
+			return false;
+	}
+	return true;
+}
+
+static int check_headers(const struct jsonl_reader *r, const struct jnode *n, const char *name,
+			 uint32_t count, bool folds)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		if (!is_one_field(&r->headers[i], folds))
+			return jnode_bad(n, name, "names without ':', and no line's end inside a "
+					 "name or a value");
+	}
+	return SC_OK;
+}
+
 static int head_from_parts(struct jsonl_reader *r, const struct jnode *n, struct message **ret)
 {
 	struct parts p = {.version = span_str("1.1"), .headers = r->headers};
@@ -283,6 +312,9 @@ static int head_from_parts(struct jsonl_reader *r, const struct jnode *n, struct
 		rc = jnode_text(n, "version", &p.version);
 	if (!rc)
 		rc = jnode_headers(n, "request_headers", r->headers, &p.n_headers);
+	/* A recorded request with a fold has its head as bytes. */
+	if (!rc)
+		rc = check_headers(r, n, "request_headers", p.n_headers, false);
 	if (rc)
 		return rc;
 	if (p.method.len == 0 || path.len == 0)
@@ -326,6 +358,8 @@ static int read_trailers(struct jsonl_reader *r, const struct jnode *n, const ch
 	uint32_t count = 0;
 	int rc = jnode_headers(n, name, r->headers, &count);
 
+	if (!rc)
+		rc = check_headers(r, n, name, count, true);
 	if (rc)
 		return rc;
 	rc = rebuild_trailers(m, r->headers, count);
@@ -393,6 +427,8 @@ static int read_response(struct jsonl_reader *r, const struct jnode *n, struct e
 		return rc;
 	p.status = (uint16_t)status;
 	rc = jnode_headers(n, "response_headers", r->headers, &p.n_headers);
+	if (!rc)
+		rc = check_headers(r, n, "response_headers", p.n_headers, true);
 	if (rc)
 		return rc;
 	rc = rebuild_head(&p, r->body_max, &ex->response);

@@ -14,7 +14,7 @@ struct render_sink {
 	struct format_notes *notes; /* borrowed */
 	render_exchange *render;
 	struct buf text; /* of one exchange */
-	uint64_t number;
+	uint64_t number, kept;
 };
 
 static int render_put(struct sink *s, const struct exchange *ex, struct err *err)
@@ -30,13 +30,20 @@ static int render_put(struct sink *s, const struct exchange *ex, struct err *err
 	}
 	if (rc)
 		return err_set(err, rc, "%s: no memory", output_name(r->output));
-	return output_add(r->output, buf_span(&r->text), err);
+	rc = output_add(r->output, buf_span(&r->text), err);
+	r->kept += rc == SC_OK && r->text.len != 0;
+	return rc;
 }
 
 static int render_finish(struct sink *s, int64_t now_us, struct err *err)
 {
 	(void)now_us;
 	return output_finish(((struct render_sink *)s)->output, err);
+}
+
+static uint64_t render_kept(const struct sink *s)
+{
+	return ((const struct render_sink *)s)->kept;
 }
 
 static void render_free(struct sink *s)
@@ -51,6 +58,7 @@ static void render_free(struct sink *s)
 static const struct sink_ops render_ops = {
 	.put = render_put,
 	.finish = render_finish,
+	.kept = render_kept,
 	.free = render_free,
 };
 

@@ -319,6 +319,11 @@ WRONG = [
     (["s.db", "new.har", "--route", "~("], "~("),
     (["s.db", "new.har", "--from", "soon"], "'soon' is no time"),
     (["s.db", "none/new.har"], "none/new.har: No such file or directory"),
+    (["s.db", "new.har", "--unique"], "'new.har': --unique is for hurl"),
+    (["s.db", "new.db", "--unique"], "'new.db': --unique is for hurl"),
+    (["s.db", "-", "--to-format", "csv", "--unique"], "'-': --unique is for hurl"),
+    (["noise.gor", "new.db"], "noise.gor: record 1: is not whole; expected 'TYPE ID TIME', an HTTP/1"),
+    (["noise.gor", "new.har"], "noise.gor: record 1: is not whole; expected"),
 ]
 
 
@@ -330,17 +335,71 @@ def test_wrong(store, tmp_path, args, line):
     (tmp_path / "bad.jsonl").write_text(good + good.replace("}", ',"status":7000}'))
     (tmp_path / "bad.har").write_text('{"log":{"entries":[{"request":{"url":"http://h/"},'
                                       '"startedDateTime":"2026-01-01T00:00:00Z"}]}}')
+    (tmp_path / "noise.gor").write_bytes(bytes(i * i % 251 for i in range(5000)))
     done = run("convert", *args, cwd=tmp_path, status=None)
     assert done.status == (1 if "none/new" in line else 2)
     said = [x for x in done.err_lines if x.startswith("shadow-ctl: ")]
     assert len(said) == 1 and line in said[0], done.err
     assert (tmp_path / "made.har").read_text() == "mine"
     assert not (tmp_path / "new.har").exists()
+    assert not (tmp_path / "new.db").exists() or args[0] == "bad.jsonl"
+
+
+def test_help_names_every_format(tmp_path):
+    """Those of the table, which a wrong one is answered with, and their suffixes."""
+    text = " ".join(run("convert", "--help").out.split()).replace(",", "")
+    said = run("convert", "x", "null:", "--from-format", "xml", status=2, cwd=tmp_path).err
+    names = said.strip().split("expected ")[1].split(", ")
+    assert len(names) == 10 and set(names) <= set(text.split())
+    said = run("convert", "x", "null:", status=2, cwd=tmp_path).err
+    (tmp_path / "empty.jsonl").write_text("")
+    said += run("convert", "empty.jsonl", "x", status=2, cwd=tmp_path).err
+    suffixes = {w for w in said.split() if w.startswith(".")}
+    assert len(suffixes) >= 10 and suffixes <= set(text.split())
+
+
+ODD = [b"X: a\rb", b"X: a\0b", b"X\rY: v", b"X\0Y: v", b"X Y: v", b"X: a\r\n b", b"X: a\n\tb", b": v",
+       b"X : v", b"X: a\r\r", b"X: a\r\n \r\n b"]  # fmt: skip
+
+
+def test_odd_fields_that_were_recorded_are_read_again(tmp_path):
+    """As those of a file that say another field than they name are not."""
+    pcap, ok = PcapFile(), b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n"
+    for i, line in enumerate(ODD):
+        a, at = Conversation(pcap, 40000 + i), 10_000 * (i + 1)
+        head = b" /%d HTTP/1.1\r\nHost: h\r\n" % i
+        a.exchange(at, b"GET" + head + line + b"\r\n\r\n", ok + b"\r\n")
+        a.exchange(at + 1000, b"GET" + head + b"\r\n", ok + line + b"\r\n\r\n")
+        a.exchange(at + 2000, b"PUT" + head + b"Transfer-Encoding: chunked\r\n\r\n0\r\n" + line
+                   + b"\r\n\r\n", ok + b"\r\n")
+    run("convert", pcap.write(tmp_path / "o.pcap"), tmp_path / "a.db")
+    assert len(exchanges(tmp_path / "a.db")) == 3 * len(ODD)
+    run("convert", tmp_path / "a.db", tmp_path / "a.jsonl")
+    run("convert", tmp_path / "a.jsonl", tmp_path / "b.db")
+    assert rows(tmp_path / "b.db") == rows(tmp_path / "a.db")
+
+
+@pytest.mark.parametrize("kind, kept", [("vegeta", 3), ("sh", 2), ("gor", 4)])
+def test_account_of_what_a_format_leaves_out(tmp_path, kind, kept):
+    """Written is what is in the file."""
+    lines = [{"method": "GET", "path": "/a", "host": "h"},
+             {"method": "CONNECT", "path": "h:1", "host": "h:1"},
+             {"method": "HEAD", "path": "/b", "host": "h", "request_body": "x"},
+             {"method": "GET", "path": "/c", "host": "h"},
+             {"method": "POST", "path": "/d", "host": "h", "request_body": "\n🐵🙈🙉\n",
+              "request_size": 99}]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
+    a = account(tmp_path / "a.jsonl", tmp_path / f"a.{kind}")
+    assert (a["read"], a["written"], a["left_out"], a["failed"]) == (5, kept, 5 - kept, 0)
+    text = (tmp_path / f"a.{kind}").read_text()
+    mark = {"vegeta": '"method": ', "sh": "curl --silent", "gor": "🐵🙈🙉"}[kind]
+    assert text.count(mark) == kept
 
 
 def test_full_disk_and_closed_pipe(store):
     done = run("export", store, "/dev/full", "--format", "har", status=1)
     assert "shadow-ctl: /dev/full: No space left on device" in done.err_lines
+    assert "exchanges: 6 read = 0 written + 6 lost: the sink is not whole" in done.err_lines
     with subprocess.Popen([binary(), "export", store, "-", "--format", "jsonl"], env=environment(),
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE) as p:
         p.stdout.close()
@@ -363,6 +422,7 @@ def test_interrupt_finishes(tmp_path):
         assert p.wait() == 0
     n = len(check_har(out))
     assert n > 0 and f"exchanges: {n} read = {n} written" in said
+    assert f"shadow-ctl: stopped: what was read until then is in {out}\n" in said
 
 
 @pytest.mark.parametrize("name", ["big.jsonl", "big.har"])

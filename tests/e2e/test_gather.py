@@ -8,6 +8,7 @@ import gzip
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import sqlite3
@@ -411,6 +412,10 @@ def test_bad_midway_into_a_file(tmp_path, make, kind):
     said = [x for x in done.err_lines if x.startswith("shadow-ctl: ")]
     assert len(said) == 1 and line in said[0]
     assert not (tmp_path / f"out{kind}").exists()
+    account = next(x for x in done.err_lines if x.startswith("exchanges: "))
+    read, *parts = [int(n) for n in re.findall(r"\d+", account)]
+    assert f" {read} read = 0 written + " in account and "lost: the sink is not whole" in account
+    assert read > 1000 and read == sum(parts)
 
 
 @pytest.mark.parametrize("sink", ["out.db", "out.jsonl"])
@@ -454,6 +459,32 @@ def test_interrupt_finishes(three, tmp_path):
         running.kill()
     n = len(paths(out))
     assert n > 100 and f"exchanges: {n} read = {n} written" in said
+    assert f"shadow-ctl: stopped: what was read until then is in {out}" in said
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_interrupt_is_said_of_a_store(three, tmp_path, quiet):
+    """Of the row that it came in, and in the account."""
+    pipe, out = tmp_path / "in.jsonl", tmp_path / "out.db"
+    os.mkfifo(pipe)
+    running = Running(tmp_path, "convert", three[0], pipe, three[1], out, "--json",
+                      *(["--quiet"] if quiet else []),
+                      prefix=["sh", "-c", f'exec "$@" > {tmp_path}/told', "sh"])
+    try:
+        with open(pipe, "wb", buffering=0) as file:
+            file.write(many(3000).encode())
+            wait_until(lambda: stored(out) >= 2000, "a transaction")
+            running.signal(signal.SIGINT)
+            said = running.end()
+    finally:
+        running.kill()
+    line = f"shadow-ctl: stopped: what was read until then is in {out}"
+    assert (line in said) != quiet
+    assert json.loads((tmp_path / "told").read_text())["stopped"] is True
+    ledgers = [json.loads(r[0]) for r in select(out, "select ledger from capture order by id")]
+    assert [ledger.get("stopped") for ledger in ledgers] == [None, True]
+    assert "requests" in run("info", out).out
+    assert json.loads(convert(out, "null:").out)["stopped"] is False
 
 
 # --- replay --------------------------------------------------------------------------------------

@@ -463,6 +463,8 @@ static void test_body_max(void **state)
 #define STARTED "\"startedDateTime\":\"2026-09-21T14:13:20Z\""
 #define GOOD "{" STARTED "," REQUEST("") "}"
 
+#define ONE_FIELD "expected names without ':', and no line's end inside a name or a value"
+
 static const struct {
 	const char *format, *text, *line; /* what the line ends with */
 } wrongs[] = {
@@ -486,7 +488,22 @@ static const struct {
 	{"jsonl", "{\"method\":\"GET\",\"path\":\"/\",\"request_headers\":[[\"a\"]]}",
 	 "line 1: request_headers: expected [[name, value], ...]"},
 	{"jsonl", "{\"method\":\"GET\",\"path\":\"/\",\"request_headers\":[[\"a\",\"b\\r\\nc: d\"]]}",
+	 "line 1: request_headers: " ONE_FIELD},
+	{"jsonl", "{\"method\":\"GET\",\"path\":\"/\",\"request_headers\":[[\"a\",\"b\\r\\n c\"]]}",
+	 "line 1: request_headers: " ONE_FIELD},
+	{"jsonl", "{\"method\":\"GET\",\"path\":\"/\",\"request_headers\":[[\"A\\r\\nB\",\"c\"]]}",
+	 "line 1: request_headers: " ONE_FIELD},
+	{"jsonl", "{\"method\":\"GET\",\"path\":\"/\",\"request_headers\":[[\"A: b\\nB\",\"c\"]]}",
+	 "line 1: request_headers: " ONE_FIELD},
+	{"jsonl", "{\"method\":\"GET\",\"path\":\"/\",\"request_headers\":[[\"A:b\",\"c\"]]}",
+	 "line 1: request_headers: " ONE_FIELD},
+	{"jsonl", "{\"method\":\"GET\",\"path\":\"/\",\"host\":\"h\\r\\nB: c\"}",
 	 "expected the parts of one request head"},
+	{"jsonl", "{\"method\":\"GET\",\"path\":\"/\",\"status\":200,"
+		  "\"response_headers\":[[\"A\\nB\",\"c\"]]}",
+	 "line 1: response_headers: " ONE_FIELD},
+	{"jsonl", "{\"method\":\"GET\",\"path\":\"/\",\"request_trailers\":[[\"T\",\"v\\r\\nB: c\"]]}",
+	 "line 1: request_trailers: " ONE_FIELD},
 	{"jsonl", "{\"method\":\"GET\",\"path\":\"/\\nx\"}", "expected the parts of one request head"},
 	{"jsonl", "{\"method\":\"GET\",\"path\":\"/\",\"request_body_base64\":\"?\"}",
 	 "line 1: request_body_base64: expected base64"},

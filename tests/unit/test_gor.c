@@ -123,7 +123,31 @@ static void test_written(void **state)
 	assert_string_equal(read_file(path, NULL),
 			    "1 " ID "00000000 1790000000123456000 0\n" GET SEP
 			    "2 " ID "00000000 1790000000124956000 500000\n" OK SEP);
-	assert_int_equal(notes.n, 0);
+	assert_int_equal(notes.n, 1);
+	assert_int_equal(noted(&notes, "addresses of servers"), 1);
+}
+
+/* What the format has no place for is said once, with a count. */
+static void test_losses(void **state)
+{
+	struct place *p = *state;
+	struct format_notes notes = {.n = 0};
+	struct sink *sink = open_sink(path_in(p, "out.gor"), &notes);
+
+	for (unsigned i = 0; i < 5; i++) {
+		struct exchange *ex = make_exchange(T0, GET, NULL);
+
+		ex->position = i < 3 ? i : i + 1; /* one of them is left out */
+		if (i == 0)
+			ex->server.len = 0;
+		if (i == 4)
+			ex->client.len = 16;
+		put(sink, ex);
+	}
+	finish(sink);
+	assert_int_equal(noted(&notes, "addresses of servers"), 4);
+	assert_int_equal(noted(&notes, "positions in a connection"), 2);
+	assert_int_equal(noted(&notes, "IPv6"), 1);
 }
 
 static void test_separator_in_body(void **state)
@@ -170,8 +194,11 @@ static void test_round_trip(void **state)
 					     "01;x\r\n3\r\n00\r\nT: v\r\n"),
 				 SC_OK);
 		put(sink, ex);
-		put(sink, make_exchange(T0 + 5, GET, NULL));
+		ex = make_exchange(T0 + 5, GET, NULL);
+		ex->position = 1;
+		put(sink, ex);
 		finish(sink);
+		assert_int_equal(noted(&notes, "addresses of servers"), 2);
 
 		source = open_file(path, LIMIT_BODY_BYTES, &notes);
 		ex = read_one(source);
@@ -198,7 +225,7 @@ static void test_round_trip(void **state)
 		exchange_free(ex);
 		assert_null(read_one(source));
 		source_free(source);
-		assert_int_equal(notes.n, 0);
+		assert_int_equal(notes.n, 1);
 	}
 }
 
@@ -338,6 +365,10 @@ static void test_wrong(void **state)
 		{"2 a 1\n" GET SEP, "record 1: payload: expected an HTTP/1 response"},
 		{"1 a 1\nno head" SEP, "record 1: payload: expected an HTTP/1 request"},
 		{"1 a 1\n" SEP, "record 1: payload: expected an HTTP/1 request"},
+		{"hello", "record 1: is not whole; expected 'TYPE ID TIME', an HTTP/1 message"},
+		{"\x7f" "ELF\n\xf0\x9f\n" SEP "x", "record 1: type: expected 1, 2 or 3"},
+		{"\x7f" "ELF\n\xf0\x9f\n", "record 1: is not whole"},
+		{"1 a 1\nGET / HT", "record 1: is not whole"},
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
@@ -358,26 +389,34 @@ static void test_wrong(void **state)
 	}
 }
 
-/* A file that was cut at any byte: whole records are there, no line of complaint. */
+/* A file that was cut at any byte: whole records are there, and that one is not is said; a file without
+ * any is none of ours. */
 static void test_cut(void **state)
 {
 	static const char whole[] = "1 aa 1000 0\n" GET SEP "2 aa 2000 5\n" OK SEP;
 	struct place *p = *state;
-	size_t second = strlen("1 aa 1000 0\n" GET SEP);
+	size_t head = strlen("1 aa 1000 0\n" GET), second = head + strlen(SEP);
 
 	for (size_t n = 0; n < sizeof(whole); n++) {
 		struct format_notes notes = {.n = 0};
 		char *path = path_in(p, "cut.gor");
+		struct exchange *ex = NULL;
+		struct err err = {""};
 		struct source *source;
-		struct exchange *ex;
+		int rc;
 
 		write_bytes(path, span_of(whole, n));
 		source = open_file(path, LIMIT_BODY_BYTES, &notes);
-		ex = read_one(source);
-		if (n >= second)
-			assert_non_null(ex);
+		rc = source_next(source, &ex, &err);
+		assert_int_equal(rc, n == 0 ? 0 : n < head ? SC_EINVAL : 1);
+		if (rc == 1) {
+			assert_int_equal(noted(&notes, "a last record without its end"),
+					 n != second && n != strlen(whole));
+			/* Nothing of the separator is taken for a body, but for a line's end. */
+			assert_in_range(ex->request->body.len, 0, n == head + 1);
+			assert_null(read_one(source));
+		}
 		exchange_free(ex);
-		assert_null(read_one(source));
 		source_free(source);
 	}
 }
@@ -387,6 +426,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_find),
 		PLACED(test_written),
+		PLACED(test_losses),
 		PLACED(test_separator_in_body),
 		PLACED(test_round_trip),
 		PLACED(test_any_order),
