@@ -669,3 +669,37 @@ def test_a_signal_finishes_all(number, raw_server, tmp_path):
     counts = ledger_said(capture.err)
     assert counts["seen"] == counts["stored"] <= load.sent + 1
     assert sum(len(exchanges(f)) for f in files(tmp_path)) == counts["stored"]
+
+
+def test_a_connection_that_spans_files_is_one_again(recording, tmp_path, raw_server):
+    """In whatever is made of the set: merged, asked, converted, replayed."""
+    run("capture", "-r", recording, "-o", tmp_path / "shadow.db", "--rotate", "3s")
+    there = files(tmp_path)
+    assert len(there) > 3
+    spanning = sum(one(f, "select count(distinct connection) from exchange") for f in there)
+    assert spanning > 20
+    count = "select count(*) as n, count(distinct connection) as connections from exchange"
+    glob = tmp_path / "shadow-*.db"
+    asked = json.loads(run("query", glob, count, "--json").out)[0]
+    assert asked["connections"] == 20
+    run("store", "merge", glob, "-o", tmp_path / "merged.db")
+    assert one(tmp_path / "merged.db", "select count(distinct connection) from exchange") == 20
+    run("convert", glob, tmp_path / "all.jsonl")
+    run("convert", glob, tmp_path / "all.db")
+    run("convert", tmp_path / "all.db", tmp_path / "again.jsonl")
+    for made in ("all.jsonl", "again.jsonl"):
+        lines = [json.loads(x) for x in (tmp_path / made).read_text().splitlines()]
+        assert len(lines) == asked["n"]
+        assert len({x["connection"] for x in lines}) == 20
+    run("replay", glob, "-o", tmp_path / "run.db", "--to", raw_server.url, "--max",
+        "--methods", "all")  # fmt: skip
+    # What one connection sent, in its order, on one connection of the target's.
+    recorded = {}
+    for row in select(tmp_path / "run.db", "select client_port, path from exchange order by ts_us"):
+        recorded.setdefault(row[0], []).append(row[1])
+    sent = {}
+    for seen in raw_server.seen:
+        sent.setdefault(seen.connection, []).append(seen.target)
+    assert len(recorded) == 20
+    for paths in recorded.values():
+        assert paths in [[p for p in targets if p in set(paths)] for targets in sent.values()]
