@@ -18,7 +18,11 @@
 
 #define CELL_BYTES                                                                                 \
 	(8ull * 1024 * MIB) /* SQLite's ceiling of a value, 1 GB, with every byte escaped */
-#define COLUMN_LEAST 6u                /* what a column keeps when the terminal is narrow */
+/* What a column keeps when the terminal is narrow: of text as long as that is enough, and then; of
+ * the name of numbers. */
+#define TEXT_ENOUGH 24u
+#define TEXT_LEAST 12u
+#define NAME_LEAST 4u
 #define GAP 2u
 
 struct cell {
@@ -29,6 +33,7 @@ struct cell {
 struct column {
 	char *name;
 	size_t width;
+	size_t cells; /* width of the widest value */
 	bool numbers, texts; /* it has such cells; NULLs are neither */
 };
 
@@ -40,6 +45,7 @@ struct table {
 	int at;              /* the next cell's column */
 	bool begun;          /* the head is printed */
 	size_t terminal;     /* its width; 0: none, nothing is cut */
+	int shown;           /* columns that a line has room for */
 	struct buf held;     /* shown text of the cells held */
 	struct buf cells;    /* array of struct cell, whole rows and the one under way */
 	struct buf scratch;
@@ -160,35 +166,79 @@ static void print_text(const struct table *t, int i, struct span s, size_t width
 		(void)fwrite(s.p, 1, s.len, t->out);
 	if (cut)
 		(void)fputs("\xe2\x80\xa6", t->out); /* an ellipsis */
-	if (i == t->n - 1)
+	if (i == t->shown - 1)
 		(void)putc('\n', t->out);
 	else if (!is_numeric(c))
 		pad(t->out, space);
 }
 
-/* Takes from the widest text columns until the line fits; numbers are never cut. */
+static size_t least_width(const struct column *c)
+{
+	size_t least = TEXT_LEAST;
+
+	if (is_numeric(c)) /* a number that is cut is another number */
+		least = c->cells > NAME_LEAST ? c->cells : NAME_LEAST;
+	return c->width < least ? c->width : least;
+}
+
+/* As many of the first columns as have room when each has its least. */
+static void choose_shown(struct table *t)
+{
+	size_t total = least_width(&t->columns[0]);
+	int n = 1;
+
+	while (n < t->n && total + GAP + least_width(&t->columns[n]) <= t->terminal)
+		total += GAP + least_width(&t->columns[n++]);
+	t->shown = n;
+}
+
+/* Who gives one place: the longest text while there is enough of it, then the name of numbers, then
+ * any text. NULL: nobody can. */
+static struct column *who_gives(struct table *t)
+{
+	struct column *best = NULL;
+	int best_rank = 0;
+
+	for (int i = 0; i < t->shown; i++) {
+		struct column *c = &t->columns[i];
+		int rank = is_numeric(c) ? 2 : c->width > TEXT_ENOUGH ? 3 : 1;
+
+		if (c->width <= least_width(c) || rank < best_rank)
+			continue;
+		if (rank > best_rank || c->width >= best->width) {
+			best = c;
+			best_rank = rank;
+		}
+	}
+	return best;
+}
+
 static void fit(struct table *t)
 {
-	size_t total = GAP * (size_t)(t->n - 1);
+	struct column *giver;
+	size_t total;
 
 	for (int i = 0; i < t->n; i++) {
 		if (t->columns[i].width > t->terminal && !is_numeric(&t->columns[i]))
 			t->columns[i].width = t->terminal;
+	}
+	choose_shown(t);
+	total = GAP * (size_t)(t->shown - 1);
+	for (int i = 0; i < t->shown; i++)
 		total += t->columns[i].width;
-	}
-	for (; total > t->terminal; total--) {
-		struct column *widest = NULL;
+	for (; total > t->terminal && (giver = who_gives(t)); total--)
+		giver->width--;
+}
 
-		for (int i = 0; i < t->n; i++) {
-			struct column *c = &t->columns[i];
-
-			if (!is_numeric(c) && (!widest || c->width >= widest->width))
-				widest = c;
-		}
-		if (!widest || widest->width <= COLUMN_LEAST)
-			return;
-		widest->width--;
+/* Of a line that has no room for all. */
+static void print_not_shown(const struct table *t)
+{
+	for (int i = t->shown; i < t->n; i++) {
+		(void)fputs(i == t->shown ? "not shown, the terminal is too narrow: " : ", ", t->out);
+		(void)fputs(t->columns[i].name, t->out);
 	}
+	if (t->shown < t->n)
+		(void)putc('\n', t->out);
 }
 
 static void print_head(struct table *t)
@@ -197,12 +247,12 @@ static void print_head(struct table *t)
 
 	if (t->terminal)
 		fit(t);
-	for (int i = 0; i < t->n; i++) {
+	for (int i = 0; i < t->shown; i++) {
 		struct span name = span_str(t->columns[i].name);
 
 		print_text(t, i, name, width_of(name));
 	}
-	for (int i = 0; i < t->n; i++) {
+	for (int i = 0; i < t->shown; i++) {
 		pad(t->out, i ? GAP : 0);
 		for (size_t w = 0; w < t->columns[i].width; w++)
 			(void)fwrite(line.p, 1, line.len, t->out);
@@ -220,9 +270,11 @@ static void print_held(struct table *t)
 	for (size_t i = 0; i < n; i++) {
 		struct cell c;
 
+		int column = (int)(i % (size_t)t->n);
+
 		memcpy(&c, t->cells.data + i * sizeof(c), sizeof(c));
-		print_text(t, (int)(i % (size_t)t->n), span_of(t->held.data + c.off, c.len),
-			   c.width);
+		if (column < t->shown)
+			print_text(t, column, span_of(t->held.data + c.off, c.len), c.width);
 	}
 	buf_clear(&t->held);
 	buf_clear(&t->cells);
@@ -243,6 +295,8 @@ static int hold_cell(struct table *t, enum cell_kind kind, struct span text)
 		return rc;
 	if (c.width > column->width)
 		column->width = c.width;
+	if (c.width > column->cells)
+		column->cells = c.width;
 	column->numbers |= kind == CELL_INTEGER || kind == CELL_REAL;
 	column->texts |= kind == CELL_TEXT || kind == CELL_BLOB;
 	return SC_OK;
@@ -372,6 +426,7 @@ static int csv_cell(struct table *t, enum cell_kind kind, struct span text)
 static int text_end(struct table *t)
 {
 	print_held(t);
+	print_not_shown(t);
 	return SC_OK;
 }
 
@@ -430,7 +485,7 @@ struct table *table_new(FILE *out, enum table_format format, int columns, const 
 		return NULL;
 	t->out = out;
 	t->format = format;
-	t->n = columns;
+	t->n = t->shown = columns;
 	t->terminal = terminal_width(out);
 	buf_init(&t->held, LIMIT_TABLE_BYTES + CELL_BYTES);
 	buf_init(&t->cells, LIMIT_TABLE_BYTES + CELL_BYTES);

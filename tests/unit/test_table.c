@@ -173,7 +173,31 @@ static void test_many_rows(void **state)
 	free(text);
 }
 
-/* On a terminal no line is longer than it is wide, and numbers stay whole. */
+/* As a terminal of 40 columns shows it. */
+static void assert_on_terminal(int n, const char *const *columns, const struct cell *row,
+			       const char *expected)
+{
+	struct winsize size = {.ws_row = 24, .ws_col = 40};
+	char text[2048];
+	size_t len = 0;
+	int reader, writer;
+	FILE *out;
+	ssize_t got;
+
+	assert_int_equal(openpty(&reader, &writer, NULL, NULL, &size), 0);
+	out = fdopen(writer, "w");
+	assert_non_null(out);
+	print_rows(out, TABLE_TEXT, n, columns, row, (size_t)n);
+	assert_int_equal(fclose(out), 0);
+	/* Linux answers EIO when the other end is closed and all is read. */
+	while ((got = read(reader, text + len, sizeof(text) - 1 - len)) > 0)
+		len += (size_t)got;
+	(void)close(reader);
+	text[len] = '\0';
+	assert_string_equal(text, expected);
+}
+
+/* No line is longer than it is wide, and numbers stay whole. */
 static void test_terminal(void **state)
 {
 	static const char *const columns[] = {"id", "path", "what came\x1b!"};
@@ -181,30 +205,33 @@ static void test_terminal(void **state)
 					  TEXT("/a/path/that/goes/on/and/on/and/on/and/on"),
 					  TEXT("\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac"
 					       "\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac")};
-	struct winsize size = {.ws_row = 24, .ws_col = 40};
-	char text[1024];
-	size_t len = 0;
-	int reader, writer;
-	FILE *out;
-	ssize_t n;
 
 	(void)state;
-	assert_int_equal(openpty(&reader, &writer, NULL, NULL, &size), 0);
-	out = fdopen(writer, "w");
-	assert_non_null(out);
-	print_rows(out, TABLE_TEXT, 3, columns, row, 3);
-	assert_int_equal(fclose(out), 0);
-	/* Linux answers EIO when the other end is closed and all is read. */
-	while ((n = read(reader, text + len, sizeof(text) - 1 - len)) > 0)
-		len += (size_t)n;
-	(void)close(reader);
-	text[len] = '\0';
-	assert_string_equal(
-		text,
+	assert_on_terminal(
+		3, columns, row,
 		"       id  path            what came\\x1\xe2\x80\xa6\r\n" LINE5 LINE LINE LINE LINE
 		"  " LINE5 LINE5 LINE LINE LINE LINE "  " LINE5 LINE5 LINE LINE LINE "\r\n"
 		"123456789  /a/path/that/\xe2\x80\xa6  \xe2\x82\xac\xe2\x82\xac\xe2\x82\xac"
 		"\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac\r\n");
+}
+
+/* Names of numbers give way first, then the last columns, which are said. */
+static void test_narrow_terminal(void **state)
+{
+	static const char *const columns[] = {"route", "requests", "response_bytes", "p50_ms",
+					      "client", "kind"};
+	static const struct cell row[] = {TEXT("/a/rather/long/route"), INTEGER("12"),
+					  INTEGER("123456"), INTEGER("1"), TEXT("10.20.30.40"),
+					  TEXT("x")};
+
+	(void)state;
+	assert_on_terminal(
+		6, columns, row,
+		"route                 req\xe2\x80\xa6  respo\xe2\x80\xa6  p50\xe2\x80\xa6\r\n"
+		LINE5 LINE5 LINE5 LINE5 "  " LINE LINE LINE LINE "  " LINE5 LINE "  "
+		LINE LINE LINE LINE "\r\n"
+		"/a/rather/long/route    12  123456     1\r\n"
+		"not shown, the terminal is too narrow: client, kind\r\n");
 }
 
 static void test_full_disk(void **state)
@@ -227,7 +254,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_formats),   cmocka_unit_test(test_json_is_json),
 		cmocka_unit_test(test_base64),    cmocka_unit_test(test_many_rows),
-		cmocka_unit_test(test_terminal),  cmocka_unit_test(test_full_disk),
+		cmocka_unit_test(test_terminal),
+		cmocka_unit_test(test_narrow_terminal),  cmocka_unit_test(test_full_disk),
 	};
 
 	return cmocka_run_group_tests_name("table", tests, NULL, NULL);
