@@ -198,7 +198,8 @@ static int open_for_writing(struct store *st, struct err *err)
 	return rc ? rc : schema_prepare(st, err);
 }
 
-static int check_version(struct store *st, struct err *err)
+/* *ret_old: it is older, and only writing makes it what a reader knows. */
+static int check_version(struct store *st, bool *ret_old, struct err *err)
 {
 	int64_t id, version;
 	int rc = db_integer(st, "PRAGMA application_id", &id, err);
@@ -215,10 +216,7 @@ static int check_version(struct store *st, struct err *err)
 		return err_set(err, SC_EINVAL,
 			       "%s: has schema version %lld, this program knows versions up to %d",
 			       st->path, (long long)version, schema_version());
-	if (version < schema_version() && st->mode == STORE_READ)
-		return err_set(err, SC_EINVAL,
-			       "%s: has schema version %lld of an older program; a command that"
-			       " writes to it migrates it", st->path, (long long)version);
+	*ret_old = version < schema_version() && st->mode == STORE_READ;
 	return SC_OK;
 }
 
@@ -230,7 +228,8 @@ static char *plain_path(const char *path)
 	return asprintf(&copy, "%s%s", path[0] == ':' ? "./" : "", path) < 0 ? NULL : copy;
 }
 
-int store_open(const char *path, enum store_mode mode, struct store **ret, struct err *err)
+static int open_once(const char *path, enum store_mode mode, struct store **ret, bool *ret_old,
+		     struct err *err)
 {
 	struct store *st = NULL;
 	bool made = false;
@@ -250,7 +249,7 @@ int store_open(const char *path, enum store_mode mode, struct store **ret, struc
 	if (!rc && mode == STORE_READ)
 		rc = open_for_reading(st, err);
 	if (!rc)
-		rc = check_version(st, err);
+		rc = check_version(st, ret_old, err);
 	if (!rc && mode != STORE_READ)
 		rc = open_for_writing(st, err);
 	if (rc)
@@ -261,6 +260,27 @@ out:
 	store_close(st);
 	if (rc && made)
 		(void)unlink(path);
+	return rc;
+}
+
+int store_open(const char *path, enum store_mode mode, struct store **ret, struct err *err)
+{
+	struct store *st = NULL;
+	struct err why;
+	bool old = false;
+	int rc = open_once(path, mode, &st, &old, err);
+
+	if (!rc && old) {
+		store_close(st);
+		rc = open_once(path, STORE_UPDATE, &st, &old, &why);
+		if (rc)
+			return err_set(err, rc, "%s (it is of an older program's schema, and must"
+				       " be migrated before it is read)", why.text);
+		store_close(st);
+		rc = open_once(path, mode, &st, &old, err);
+	}
+	if (!rc)
+		*ret = st; /* moved */
 	return rc;
 }
 

@@ -136,7 +136,6 @@ def folder(stores, tmp_path):
     (tmp_path / "text.db").write_text("no database, only words about one\n" * 40)
     for name, sql in {
         "newer": "pragma user_version = 99",
-        "older": "pragma user_version = 1",
         "damaged": "update exchange set response_body = 77",
         "negative": "update exchange set id = -1 where id = 1",
     }.items():
@@ -159,7 +158,6 @@ WRONG = [
     ("query a.db text.db routes", "text.db: is not a store"),
     ("query text.db a.db routes", "text.db: is not a store"),
     ("query a.db newer.db routes", "newer.db: has schema version 99"),
-    ("query a.db older.db routes", "older.db: has schema version 1 of an older program"),
     ("query a.db negative.db routes", "negative.db: is damaged: exchange: id -1"),
     ("query a.db damaged.db duplicates", "damaged.db: is damaged: exchange: there is no body 77"),
     ("query a.db b.db SELECT(frobnicate)", "no such column: frobnicate"),
@@ -169,7 +167,6 @@ WRONG = [
     ("query a.db b.db status --by client", "--by"),
     ("info a.db missing.db", "missing.db: no such file"),
     ("info a.db text.db", "text.db: is not a store"),
-    ("info a.db older.db", "older.db: has schema version 1"),
     ("info a.db ./a.db", "./a.db: is there twice"),
     ("info missing-*.db", "'missing-*.db': no file has such a name"),
 ]

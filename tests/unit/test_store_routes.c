@@ -240,21 +240,29 @@ static void test_pieces(void **state)
 }
 
 /* A store of version 1 is one without all this. */
-static void test_migrated(void **state)
+static void make_old(const char *path)
 {
-	struct place *p = *state;
-
-	fill(p->path);
-	put_users(p->path, 0, 200);
-	run_sql(p->path,
+	run_sql(path,
 		"DROP VIEW request; DROP VIEW header; DROP VIEW route_summary;"
 		"DROP VIEW replay_summary; DROP VIEW difference_summary;"
 		"DROP TRIGGER exchange_deleted; DROP TRIGGER result_deleted;"
 		"DROP TRIGGER body_deleted; DROP TABLE capture_total; DROP TABLE replay_total;"
 		"DROP TABLE body_total; PRAGMA foreign_keys = OFF; DROP TABLE template;"
 		"ALTER TABLE exchange DROP COLUMN template; PRAGMA user_version = 1");
-	store_close(open_store(p->path, STORE_UPDATE));
-	assert_rows(p->path, "PRAGMA user_version", "2\n");
+}
+
+static void test_migrated(void **state)
+{
+	static const enum store_mode modes[] = {STORE_UPDATE, STORE_READ};
+	struct place *p = *state;
+
+	fill(p->path);
+	put_users(p->path, 0, 200);
+	for (int i = 0; i < 2; i++) {
+		make_old(p->path);
+		store_close(open_store(p->path, modes[i]));
+		assert_rows(p->path, "PRAGMA user_version", "2\n");
+	}
 	assert_rows(p->path, "PRAGMA integrity_check", "ok\n");
 	assert_rows(p->path, "SELECT template, count(*) FROM request WHERE path LIKE '/users/%'"
 			     " GROUP BY 1", "/users/{id}/mail|200\n");

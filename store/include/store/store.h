@@ -13,7 +13,7 @@
 struct store;
 
 enum store_mode {
-	STORE_READ,   /* must exist; nothing is ever written */
+	STORE_READ,   /* must exist; nothing is written, but that an older one is migrated first */
 	STORE_UPDATE, /* must exist; migrated when older */
 	STORE_CREATE, /* made with mode 0600 when missing; otherwise as STORE_UPDATE */
 };
