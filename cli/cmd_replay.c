@@ -313,7 +313,7 @@ static int gather_all(const struct replay_args *a, const struct sources *files, 
 		stop_install();
 		rc = gather_files(&g, files, a->output, err);
 		if (rc)
-			gather_remove(a->output);
+			store_remove(a->output);
 	}
 	chain_done(&redact);
 	return rc;
@@ -468,7 +468,7 @@ static int replay_run_command(void *options, const struct operands *operands)
 	job_done(j);
 	/* Gathered for a run that never began: the same command is to work another time. */
 	if (path && args->output && !begun)
-		gather_remove(path);
+		store_remove(path);
 	free(path);
 	if (rc)
 		return fail(rc, &err);

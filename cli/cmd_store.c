@@ -266,20 +266,6 @@ static int merge_all(struct merging *m, struct store *out, struct err *err)
 	return rc ? rc : store_merge_end(out, err);
 }
 
-static void remove_store(const char *path)
-{
-	static const char *const suffixes[] = {"", "-wal", "-shm", "-journal"};
-
-	for (size_t i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++) {
-		char *name = NULL;
-
-		if (asprintf(&name, "%s%s", path, suffixes[i]) < 0)
-			return;
-		(void)unlink(name);
-		free(name);
-	}
-}
-
 static int merge_into(struct merging *m, const char *path, struct err *err)
 {
 	struct store *out = NULL;
@@ -295,7 +281,7 @@ static int merge_into(struct merging *m, const char *path, struct err *err)
 	rc = merge_all(m, out, err);
 	store_close(out);
 	if (rc)
-		remove_store(path);
+		store_remove(path);
 	return rc;
 }
 

@@ -668,17 +668,3 @@ void gather_done(struct gather *g)
 	g->parts = NULL;
 	g->n = 0;
 }
-
-void gather_remove(const char *path)
-{
-	static const char *const suffixes[] = {"", "-wal", "-shm", "-journal"};
-
-	for (size_t i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++) {
-		char *name = NULL;
-
-		if (asprintf(&name, "%s%s", path, suffixes[i]) < 0)
-			return;
-		(void)unlink(name);
-		free(name);
-	}
-}

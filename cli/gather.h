@@ -54,7 +54,4 @@ void gather_print(const struct gather *g);
 void gather_print_notes(const struct gather *g);
 int gather_print_json(const struct gather *g, struct err *err);
 
-/* A store that is half of something, with the logs beside it. */
-void gather_remove(const char *path);
-
 #endif

@@ -83,19 +83,12 @@ static bool asks_for_chunks(const struct message *m, uint32_t i)
 	       span_case_eq(message_value(m, i), span_str("chunked"));
 }
 
-/* A Host that is not the URL's, of a request with an absolute target. */
-static bool other_host(const struct message *m, uint32_t i)
-{
-	return span_case_eq(message_name(m, i), span_str("Host")) &&
-	       !span_eq(message_value(m, i), message_host(m));
-}
-
 static int add_fields(struct buf *out, const struct message *m, struct format_notes *notes)
 {
 	int rc = SC_OK;
 
 	for (uint32_t i = 0; i < m->n_fields && !rc; i++) {
-		if (request_field_implied(m, i) && !asks_for_chunks(m, i) && !other_host(m, i))
+		if (request_field_implied(m, i) && !asks_for_chunks(m, i) && !request_other_host(m, i))
 			continue;
 		if (request_field_plain(m, i))
 			rc = add_field(out, m, i);

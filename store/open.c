@@ -295,3 +295,17 @@ void store_close(struct store *st)
 	free(st->path);
 	free(st);
 }
+
+void store_remove(const char *path)
+{
+	static const char *const suffixes[] = {"", "-wal", "-shm", "-journal"};
+
+	for (size_t i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++) {
+		char *name = NULL;
+
+		if (asprintf(&name, "%s%s", path, suffixes[i]) < 0)
+			return;
+		(void)unlink(name);
+		free(name);
+	}
+}

@@ -307,31 +307,6 @@ static int set_trailers(struct store_source *r, struct message *m, struct span t
 	return rc ? rc : rebuild_trailers(m, f->items, f->n);
 }
 
-/* Whether the last transfer coding is chunked (RFC 9112, 6.1). */
-static bool is_chunked(const struct message *m)
-{
-	struct span last = span_str("");
-	int i;
-
-	for (i = message_find(m, "Transfer-Encoding", 0); i >= 0;
-	     i = message_find(m, "Transfer-Encoding", (uint32_t)i + 1))
-		last = message_value(m, (uint32_t)i);
-	if (last.len < 7)
-		return false;
-	if (last.len > 7 && !strchr(", \t", last.p[last.len - 8]))
-		return false;
-	return span_case_eq(span_of(last.p + last.len - 7, 7), span_str("chunked"));
-}
-
-static void set_flags(struct message *m, enum exchange_state state)
-{
-	unsigned flags = is_chunked(m) ? MESSAGE_CHUNKED : 0;
-
-	if (m->body.len < m->body_size)
-		flags |= state == EXCHANGE_GAP ? MESSAGE_GAP : MESSAGE_CAPPED;
-	m->flags = (uint16_t)(m->flags | flags);
-}
-
 static int head_from_parts(struct store_source *r, size_t body_max, struct message **ret)
 {
 	sqlite3_stmt *q = r->row;
@@ -389,15 +364,7 @@ static int read_request(struct store_source *r, struct exchange *ex, struct err 
 		rc = buf_add_span(&m->chunk_lines, column(q, CHUNKS));
 	if (rc)
 		return message_failed(r, rc, "request_chunks.lines are too long", err);
-	set_flags(m, ex->state);
-	m->first_us = ex->ts_us;
 	return SC_OK;
-}
-
-static bool leaves_http(const struct message *request, const struct message *response)
-{
-	return response->status == 101 || (response->status / 100 == 2 &&
-					   span_eq(message_method(request), span_str("CONNECT")));
 }
 
 /* The reason phrase is not kept. */
@@ -426,11 +393,6 @@ static int read_response(struct store_source *r, struct exchange *ex, struct err
 		rc = set_trailers(r, m, column(q, RESPONSE_TRAILERS));
 	if (rc)
 		return message_failed(r, rc, "response_trailers are no [[name, value], ...]", err);
-	set_flags(m, ex->state);
-	if (leaves_http(ex->request, m))
-		m->flags |= MESSAGE_UPGRADE;
-	m->first_us = ex->ttfb_us < 0 ? 0 : ex->ts_us + ex->ttfb_us;
-	m->last_us = ex->duration_us < 0 ? 0 : ex->ts_us + ex->duration_us;
 	return SC_OK;
 }
 
@@ -620,6 +582,8 @@ static int source_read(struct source *s, struct exchange **ret, struct err *err)
 		return rc;
 	ex = exchange_new();
 	rc = ex ? read_exchange(r, ex, err) : no_memory(r, err);
+	if (!rc)
+		rebuild_finish(ex);
 	if (rc) {
 		exchange_free(ex);
 		return rc;

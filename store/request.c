@@ -135,6 +135,12 @@ bool request_field_implied(const struct message *m, uint32_t i)
 	return false;
 }
 
+bool request_other_host(const struct message *m, uint32_t i)
+{
+	return span_case_eq(message_name(m, i), span_str("Host")) &&
+	       !span_eq(message_value(m, i), message_host(m));
+}
+
 bool request_has(const struct message *m, const char *name)
 {
 	return message_find(m, name, 0) >= 0;

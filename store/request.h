@@ -21,6 +21,8 @@ int request_authority(const struct exchange *ex, char *text, struct span *ret);
 
 /* Whether field i is the sender's own to make: Host, Content-Length, Transfer-Encoding. */
 bool request_field_implied(const struct message *m, uint32_t i);
+/* Whether it is a Host that is not the URL's, of a request with an absolute target. */
+bool request_other_host(const struct message *m, uint32_t i);
 bool request_has(const struct message *m, const char *name);
 /* Whether field i is a token and a value of one line without NUL once it is unfolded. */
 bool request_field_plain(const struct message *m, uint32_t i);

@@ -264,13 +264,13 @@ static int write_chunks(struct capture_sink *w, int64_t id, const struct message
 	return db_run(w->st, q, err);
 }
 
-/* The head bound last is still this one's: so is its route. */
+/* The head bound last is still this one's: so is its route, unless nobody had served it yet. */
 static int find_route(struct capture_sink *w, const struct exchange *ex, struct err *err)
 {
 	const struct message *m = ex->request;
 	struct target t;
 
-	if (same_head(&w->request, m))
+	if (w->route && same_head(&w->request, m))
 		return SC_OK;
 	target_split(message_target(m), &t);
 	return route_table_find(w->routes, t.path, !ex->response || ex->response->status < 400,

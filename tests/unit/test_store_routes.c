@@ -94,6 +94,8 @@ static void test_by_looks(void **state)
 	put_path(sink, "/orders/new", 200);
 	put_path(sink, "/orders/20", 404);
 	put_path(sink, "/.env", 404);
+	put_path(sink, "/late", 404);
+	put_path(sink, "/late", 200);
 	put_path(sink, "/health", 0);
 	put_path(sink, "*", 200);
 	put_path(sink, "http://other/orders/21", 200);
@@ -101,7 +103,7 @@ static void test_by_looks(void **state)
 	finish(sink);
 	store_close(st);
 	assert_rows(p->path, ROUTES,
-		    "-|3\n/health|1\n/orders/new|1\n/orders/{id}|5\n/orders/{id}.json|1\n");
+		    "-|4\n/health|1\n/late|1\n/orders/new|1\n/orders/{id}|5\n/orders/{id}.json|1\n");
 	assert_rows(p->path, "SELECT path, template FROM template WHERE template = '/orders/{id}'",
 		    "/orders/17|/orders/{id}\n");
 	assert_rows(p->path, "SELECT template FROM request WHERE path = '/orders/18' LIMIT 1",

@@ -27,6 +27,9 @@ int store_open(const char *path, enum store_mode mode, struct store **ret, struc
 bool store_is(int fd);
 void store_close(struct store *st); /* NULL is fine; rolls back what is not committed */
 
+/* Takes a store away that is half of something, with the logs beside it; nobody may have it open. */
+void store_remove(const char *path);
+
 /* A new row in capture, and a sink that appends its exchanges: committed every
  * LIMIT_TRANSACTION_ROWS or LIMIT_TRANSACTION_US. sink_finish() commits and builds the secondary
  * indexes. `source` and `options` (JSON) are copied. The sink must be freed before the store. */
