@@ -25,6 +25,7 @@ struct answer {
 	enum answer_state state;
 	bool head_request;
 	bool in_body;	  /* the final head is complete: further fields are trailers */
+	bool counted;	  /* its body's length is what Content-Length says */
 	bool keeps_alive; /* known when it is done, as the parser forgets */
 	uint16_t status;
 	uint8_t major, minor;
@@ -32,6 +33,8 @@ struct answer {
 	uint32_t n_interim;
 	bool begun;	    /* the parser is past "HTTP/" */
 	uint32_t head_from; /* offset of the status line in `head` */
+	uint32_t known;	    /* length of the head before, if all that was read of it is still here */
+	uint64_t known_body; /* and of the body it announced */
 	uint64_t body_size;
 	struct buf body;
 	size_t body_max;
@@ -199,6 +202,7 @@ static int on_headers_complete(llhttp_t *parser)
 		a->flags |= MESSAGE_CHUNKED;
 	if (a->head_request || status / 100 == 1 || status == 204 || status == 304)
 		return 1;
+	a->counted = (parser->flags & F_CONTENT_LENGTH) && !(a->flags & MESSAGE_CHUNKED);
 	if (a->keep == ANSWER_KEEP_FULL && (parser->flags & F_CONTENT_LENGTH)) {
 		/* One allocation of the right size, unless it is a boast. */
 		expected = parser->content_length < MIB ? (size_t)parser->content_length : MIB;
@@ -251,6 +255,28 @@ static const llhttp_settings_t settings = {
 	.on_message_complete = on_message_complete,
 };
 
+/* What was read so far. */
+static void forget(struct answer *a)
+{
+	llhttp_init(&a->parser, HTTP_RESPONSE, &settings);
+	llhttp_set_lenient_headers(&a->parser, 1);
+	llhttp_set_lenient_chunked_length(&a->parser, 1);
+	a->parser.data = a;
+	a->known = 0;
+	a->in_body = a->counted = false;
+	a->keeps_alive = false;
+	a->status = a->flags = 0;
+	a->n_interim = 0;
+	a->begun = false;
+	a->head_from = 0;
+	a->body_size = 0;
+	a->reason = (struct slice){0, 0};
+	a->fields.n = a->trailer_fields.n = 0;
+	a->fields.in_value = a->trailer_fields.in_value = false;
+	buf_clear(&a->head);
+	buf_clear(&a->trailer);
+}
+
 struct answer *answer_new(enum answer_keep keep, size_t body_max)
 {
 	struct answer *a = calloc(1, sizeof(*a));
@@ -262,6 +288,7 @@ struct answer *answer_new(enum answer_keep keep, size_t body_max)
 	buf_init(&a->body, body_max);
 	buf_init(&a->head, LIMIT_HEAD_BYTES);
 	buf_init(&a->trailer, LIMIT_TRAILER_BYTES);
+	forget(a);
 	answer_begin(a, false);
 	return a;
 }
@@ -278,27 +305,62 @@ void answer_free(struct answer *a)
 	free(a);
 }
 
+/* Behind the blank line: the first one after the last field, or after the status line. */
+static uint32_t head_end(const struct answer *a)
+{
+	const struct field *last = a->fields.n ? &a->fields.items[a->fields.n - 1] : NULL;
+	const uint8_t *end = a->head.data + a->head.len;
+	const uint8_t *p = a->head.data + a->head_from;
+
+	if (last)
+		p = a->head.data + (last->value.len ? last->value.off + last->value.len
+						    : last->name.off + last->name.len);
+	while (p < end && (p = memchr(p, '\n', (size_t)(end - p)))) {
+		p++;
+		if (p < end && *p == '\n')
+			return (uint32_t)(p + 1 - a->head.data);
+		if (end - p >= 2 && p[0] == '\r' && p[1] == '\n')
+			return (uint32_t)(p + 2 - a->head.data);
+	}
+	return (uint32_t)a->head.len;
+}
+
+/* Most answers of a connection have the head of the one before, byte for byte. Then all it says is
+ * the same, too, as long as nothing but the head says where the answer ends. */
+static void know(struct answer *a)
+{
+	if (a->known)
+		return;
+	if (a->state == ANSWER_DONE && a->counted && a->keeps_alive && a->head_from == 0) {
+		a->known = head_end(a);
+		a->known_body = a->body_size;
+	}
+}
+
 void answer_begin(struct answer *a, bool head)
 {
-	llhttp_init(&a->parser, HTTP_RESPONSE, &settings);
-	llhttp_set_lenient_headers(&a->parser, 1);
-	llhttp_set_lenient_chunked_length(&a->parser, 1);
-	a->parser.data = a;
+	know(a);
+	if (!a->known || head)
+		forget(a);
 	a->state = ANSWER_MORE;
 	a->head_request = head;
-	a->in_body = false;
-	a->keeps_alive = false;
-	a->status = a->flags = 0;
-	a->n_interim = 0;
-	a->begun = false;
-	a->head_from = 0;
-	a->body_size = 0;
-	a->reason = (struct slice){0, 0};
-	a->fields.n = a->trailer_fields.n = 0;
-	a->fields.in_value = a->trailer_fields.in_value = false;
 	buf_clear(&a->body);
-	buf_clear(&a->head);
-	buf_clear(&a->trailer);
+}
+
+/* All of an answer whose head is known; false: it must be parsed. */
+static bool feed_known(struct answer *a, const uint8_t *p, size_t len, size_t *ret_used)
+{
+	size_t body = (size_t)a->known_body;
+
+	if (len < a->known || len - a->known < body || body > a->body_max ||
+	    memcmp(p, a->head.data, a->known) != 0)
+		return false;
+	*ret_used = a->known + body;
+	a->body_size = body;
+	a->state = ANSWER_DONE;
+	if (a->keep == ANSWER_KEEP_FULL && buf_add(&a->body, p + a->known, body))
+		a->state = ANSWER_NO_MEMORY;
+	return true;
 }
 
 /* Keeps of the piece what is the head's. */
@@ -324,6 +386,12 @@ enum answer_state answer_feed(struct answer *a, const uint8_t *p, size_t len, si
 	*ret_used = len;
 	if (len == 0)
 		return ANSWER_MORE;
+	if (a->known) {
+		if (feed_known(a, p, len, ret_used))
+			return a->state;
+		forget(a);
+		in_head = true;
+	}
 	a->feed = p;
 	a->feed_at = a->head.len;
 	a->feed_head = len;
@@ -341,6 +409,8 @@ enum answer_state answer_feed(struct answer *a, const uint8_t *p, size_t len, si
 
 enum answer_state answer_eof(struct answer *a)
 {
+	if (a->known)
+		forget(a);
 	/* Calls on_message_complete where the end of the connection is that of the answer. */
 	llhttp_finish(&a->parser);
 	if (a->state == ANSWER_MORE)
@@ -356,26 +426,6 @@ bool answer_keeps_alive(const struct answer *a)
 uint16_t answer_status(const struct answer *a)
 {
 	return a->status;
-}
-
-/* Behind the blank line: the first one after the last field, or after the status line. */
-static uint32_t head_end(const struct answer *a)
-{
-	const struct field *last = a->fields.n ? &a->fields.items[a->fields.n - 1] : NULL;
-	const uint8_t *end = a->head.data + a->head.len;
-	const uint8_t *p = a->head.data + a->head_from;
-
-	if (last)
-		p = a->head.data + (last->value.len ? last->value.off + last->value.len
-						    : last->name.off + last->name.len);
-	while (p < end && (p = memchr(p, '\n', (size_t)(end - p)))) {
-		p++;
-		if (p < end && *p == '\n')
-			return (uint32_t)(p + 1 - a->head.data);
-		if (end - p >= 2 && p[0] == '\r' && p[1] == '\n')
-			return (uint32_t)(p + 2 - a->head.data);
-	}
-	return (uint32_t)a->head.len;
 }
 
 static bool is_blank(uint8_t c)

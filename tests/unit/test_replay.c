@@ -424,6 +424,79 @@ static void test_answers(void **state)
 	answer_free(a);
 }
 
+/* What one answer left behind in the reader changes nothing about another: each after each, whole
+ * and in two pieces. */
+static void test_answers_in_turn(void **state)
+{
+	struct answer *a = answer_new(ANSWER_KEEP_FULL, MIB);
+
+	(void)state;
+	assert_non_null(a);
+	for (size_t i = 0; i < COUNT(answers); i++) {
+		for (size_t k = 0; k < COUNT(answers); k++) {
+			size_t len = strlen(answers[k].wire);
+
+			feed_pieces(a, i, 0, LIMIT_HEAD_BYTES);
+			feed_pieces(a, k, 0, LIMIT_HEAD_BYTES);
+			feed_pieces(a, k, 0, LIMIT_HEAD_BYTES);
+			feed_pieces(a, k, len / 2, len);
+		}
+	}
+	answer_free(a);
+}
+
+/* A head that comes again is not read again, which nobody must be able to tell. */
+static void test_known_head(void **state)
+{
+	static const char get[] = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+	static const size_t len = sizeof(get) - 1;
+	static const struct {
+		const char *wire;
+		bool head;
+		enum answer_state end;
+		size_t used;
+		const char *body;
+	} next[] = {
+		{"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nworld", false, ANSWER_DONE, 43, "world"},
+		{"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nworldly", false, ANSWER_DONE, 43,
+		 "world"},
+		{"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nworl", false, ANSWER_CUT, 0, NULL},
+		{"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", false, ANSWER_CUT, 0, NULL},
+		{"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", true, ANSWER_DONE, 38, ""},
+		{"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nworld", false, ANSWER_DONE, 42, "worl"},
+		{"HTTP/1.1 201 OK\r\nContent-Length: 5\r\n\r\nworld", false, ANSWER_DONE, 43, "world"},
+		{"", false, ANSWER_CUT, 0, NULL},
+	};
+	struct answer *a = answer_new(ANSWER_KEEP_FULL, MIB);
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(next); i++) {
+		struct message *m = NULL;
+		enum answer_state end;
+		size_t used;
+
+		answer_begin(a, false);
+		assert_int_equal(answer_feed(a, (const uint8_t *)get, len, &used), ANSWER_DONE);
+		answer_begin(a, next[i].head);
+		end = answer_feed(a, (const uint8_t *)next[i].wire, strlen(next[i].wire), &used);
+		if (end == ANSWER_MORE)
+			end = answer_eof(a);
+		assert_int_equal(end, next[i].end);
+		if (end != ANSWER_DONE)
+			continue;
+		assert_int_equal(used, next[i].used);
+		assert_int_equal(answer_take(a, &m), SC_OK);
+		assert_memory_equal(m->head, next[i].wire, m->head_len);
+		assert_int_equal(m->body.len, strlen(next[i].body));
+		assert_int_equal(m->body_size, m->body.len);
+		if (m->body.len)
+			assert_memory_equal(m->body.data, next[i].body, m->body.len);
+		assert_int_equal(answer_status(a), m->status);
+		message_free(m);
+	}
+	answer_free(a);
+}
+
 static void test_status_only(void **state)
 {
 	static const char wire[] = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
@@ -629,6 +702,7 @@ int main(void)
 		cmocka_unit_test(test_framing),		  cmocka_unit_test(test_unsent),
 		cmocka_unit_test(test_marker_too_much),	  cmocka_unit_test(test_methods),
 		cmocka_unit_test(test_answers),		  cmocka_unit_test(test_status_only),
+		cmocka_unit_test(test_answers_in_turn),	  cmocka_unit_test(test_known_head),
 		cmocka_unit_test(test_body_ceiling),	  cmocka_unit_test(test_ceilings),
 		cmocka_unit_test(test_large_first_piece), cmocka_unit_test(test_urls),
 		cmocka_unit_test(test_origins),		  cmocka_unit_test(test_summary),
