@@ -38,6 +38,7 @@ struct slot {
 	int64_t first_ns;	/* first byte of the answer; 0: none yet */
 	bool reused;		/* the connection was open before this request */
 	bool watches_out;	/* epoll tells when it can take more bytes */
+	bool peer_ended;	/* what it said is all there will be */
 	bool send_broke;
 };
 TAILQ_HEAD(slot_list, slot);

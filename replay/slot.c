@@ -8,18 +8,25 @@
 
 static void slot_read(struct engine *e, struct slot *s);
 
+/* By edges, as else the kernel would look at each socket once more before it sleeps. So whoever
+ * reads goes on to the end of what is there; the end of the stream tells by itself. */
+static void slot_watch(struct engine *e, const struct slot *s, uint32_t out)
+{
+	watch(e->epoll, s->conn.fd, EPOLLIN | EPOLLRDHUP | EPOLLET | out, tag_slot(e, s));
+}
+
 static void slot_watch_out(struct engine *e, struct slot *s, bool out)
 {
 	if (s->watches_out == out)
 		return;
 	s->watches_out = out;
-	watch(e->epoll, s->conn.fd, out ? EPOLLIN | EPOLLOUT : EPOLLIN, tag_slot(e, s));
+	slot_watch(e, s, out ? EPOLLOUT : 0);
 }
 
 void slot_close(struct slot *s)
 {
 	conn_close(&s->conn);
-	s->watches_out = false;
+	s->watches_out = s->peer_ended = false;
 }
 
 static int deliver(struct engine *e, struct slot *s, int64_t end_ns, enum result_error error)
@@ -258,7 +265,7 @@ static bool slot_take(struct engine *e, struct slot *s, size_t n)
 		/* Bytes behind the answer belong to no request; a request that is not whole yet
 		 * cannot be left behind either. */
 		bool keep = answer_keeps_alive(s->answer) && !s->shot->closes && used == n &&
-			    s->out == s->shot->len;
+			    s->out == s->shot->len && !s->peer_ended;
 
 		slot_finish(e, s, now, RESULT_ERROR_NONE, keep);
 	} else {
@@ -289,9 +296,9 @@ static void slot_read(struct engine *e, struct slot *s)
 	while ((rc = conn_recv(&s->conn, e->in, sizeof(e->in), &n)) == SC_OK) {
 		if (slot_take(e, s, n))
 			return;
-		/* A short read has emptied the socket, and epoll tells of what comes after. Not so
-		 * under TLS, where decrypted bytes may wait inside libcurl. */
-		if (n < sizeof(e->in) && !s->conn.tls && !s->send_broke)
+		/* A short read has emptied the socket, and epoll tells of what comes after; but it
+		 * has told of the stream's end already, and decrypted bytes may wait inside TLS. */
+		if (n < sizeof(e->in) && !s->conn.tls && !s->send_broke && !s->peer_ended)
 			return;
 	}
 	if (rc != SC_EAGAIN || s->send_broke)
@@ -311,6 +318,8 @@ void slot_event(struct engine *e, struct slot *s, uint32_t events)
 {
 	if (!conn_is_open(&s->conn))
 		return; /* closed since by an event of the same batch */
+	if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+		s->peer_ended = true;
 	if (s->state == SLOT_IDLE) {
 		slot_idle_event(e, s);
 		return;
@@ -349,7 +358,7 @@ static void slot_open(struct engine *e, struct slot *s, const struct addr *peer)
 		give_up(e, rc);
 		return;
 	}
-	watch(e->epoll, s->conn.fd, EPOLLIN, tag_slot(e, s));
+	slot_watch(e, s, 0);
 	e->stats->connections++;
 	if (s->shot && shot_drop_late(e, s->shot, now_ns())) {
 		s->shot = NULL;

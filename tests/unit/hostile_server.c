@@ -114,6 +114,32 @@ static bool serve_gone(struct visit *v)
 	return false;
 }
 
+/* Head and body are together as long as the sender's buffer, whose reads are then none that stop
+ * short; or such an answer that ends with the connection. */
+#define FULL_BYTES 65536
+
+static bool say_full(struct visit *v, const char *head)
+{
+	char text[FULL_BYTES + 1];
+
+	memset(text, 'x', FULL_BYTES);
+	text[FULL_BYTES] = '\0';
+	memcpy(text, head, strlen(head));
+	say(v->fd, text);
+	return true;
+}
+
+static bool serve_full(struct visit *v)
+{
+	return say_full(v, "HTTP/1.1 200 OK\r\nContent-Length: 65494\r\n\r\n");
+}
+
+static bool serve_full_until_close(struct visit *v)
+{
+	(void)say_full(v, "HTTP/1.1 200 OK\r\n\r\n");
+	return false;
+}
+
 static bool serve_until_close(struct visit *v)
 {
 	say(v->fd, "HTTP/1.1 200 OK\r\n\r\nto the end");
@@ -200,6 +226,8 @@ static const struct {
 	{"/early", serve_early},
 	{"/stale", serve_stale},
 	{"/gone", serve_gone},
+	{"/full", serve_full},
+	{"/full-until-close", serve_full_until_close},
 	{"/until-close", serve_until_close},
 	{"/interim", serve_interim},
 	{"/bytes", serve_bytewise},

@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include <arpa/inet.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +16,7 @@
 #include <unistd.h>
 
 #include "core/limits.h"
+#include "engine.h"
 #include "hostile_server.h"
 #include "replay/connect.h"
 #include "replay/replay.h"
@@ -283,8 +285,9 @@ static void test_stale(void **state)
 	server_stop(s);
 }
 
-/* What none of has arrived has done nothing: it goes out again whatever it is. */
-static void test_stale_untaken(void **state)
+/* The end of a connection that comes with an answer is seen with it: nothing goes out into a
+ * connection that is known to be none, and nothing has to go out twice. */
+static void test_gone(void **state)
 {
 	static const struct request requests[] = {
 		{"POST /gone HTTP/1.1", 1, 0, 0},
@@ -301,6 +304,69 @@ static void test_stale_untaken(void **state)
 	assert_int_equal(r->stats.failed, 0);
 	assert_int_equal(server_seen(s), 3);
 	assert_int_equal(r->stats.connections, 3);
+	run_free(r);
+	server_stop(s);
+}
+
+static int tcp_to(uint16_t port)
+{
+	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port)};
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	assert_true(fd >= 0);
+	assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+	return fd;
+}
+
+/* What none of has arrived has done nothing: it may go out again whatever it is. */
+static void test_untaken(void **state)
+{
+	uint16_t port;
+	int listener = bound_socket(&port), peer;
+	struct conn c = {.fd = -1};
+	char byte;
+	size_t n;
+
+	(void)state;
+	assert_int_equal(listen(listener, 1), 0);
+	c.fd = tcp_to(port);
+	peer = accept(listener, NULL, NULL);
+	assert_int_equal(conn_send(&c, "taken", 5, &n), SC_OK);
+	for (size_t i = 0; i < 5; i++)
+		assert_int_equal(recv(peer, &byte, 1, 0), 1);
+	close(peer);
+	assert_int_equal(recv(c.fd, &byte, 1, 0), 0); /* so its end has come, with what it took */
+	assert_false(conn_untaken(&c, 5));
+	assert_int_equal(conn_send(&c, "nobody", 6, &n), SC_OK);
+	assert_true(conn_untaken(&c, 6));
+	assert_false(conn_untaken(&c, 7));
+	close(c.fd);
+	close(listener);
+}
+
+/* Edges are told once: an answer that fills the buffer to its last byte is followed by others, and
+ * one that ends with its connection ends. */
+static void test_full_reads(void **state)
+{
+	static const struct request requests[] = {
+		{"GET /full HTTP/1.1", 1, 0, 0},
+		{"GET /full HTTP/1.1", 1, 0, 0},
+		{"GET /ok HTTP/1.1", 1, 0, 0},
+		{"GET /full-until-close HTTP/1.1", 1, 0, 0},
+		{"GET /full HTTP/1.1", 1, 0, 0},
+	};
+	struct server *s = server_start();
+	struct run *r = run_new(s->port, requests, COUNT(requests));
+
+	(void)state;
+	run_it(r, SC_OK);
+	assert_int_equal(r->stats.sent, COUNT(requests));
+	assert_int_equal(r->stats.connections, 2);
+	assert_int_equal(r->results[0]->response->head_len + r->results[0]->response->body.len,
+			 RECEIVE_BYTES);
+	assert_int_equal(r->results[3]->response->head_len + r->results[3]->response->body.len,
+			 RECEIVE_BYTES);
 	run_free(r);
 	server_stop(s);
 }
@@ -730,8 +796,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_hostile),	   cmocka_unit_test(test_refused),
-		cmocka_unit_test(test_stale),
-		cmocka_unit_test(test_stale_untaken),	   cmocka_unit_test(test_retried_once),
+		cmocka_unit_test(test_stale),	   cmocka_unit_test(test_gone),
+		cmocka_unit_test(test_untaken),	   cmocka_unit_test(test_full_reads),
+		cmocka_unit_test(test_retried_once),
 		cmocka_unit_test(test_order),	   cmocka_unit_test(test_no_order),
 		cmocka_unit_test(test_pace),	   cmocka_unit_test(test_large),
 		cmocka_unit_test(test_origin),	   cmocka_unit_test(test_stop),
