@@ -222,11 +222,19 @@ static int read_all(struct run *run, struct source *source)
 	return rc ? rc : SC_ECLOSED;
 }
 
+/* As little as the rules can do with. */
+static enum store_parts parts_for(const struct run *run)
+{
+	if (run->rules.waits || run->relay)
+		return STORE_EXCHANGES;
+	return run->rules.selects ? STORE_REQUESTS : STORE_SENT;
+}
+
 static int read_pass(struct run *run)
 {
 	const struct job *j = run->job;
 	struct store_choice choice = {
-		.parts = run->rules.waits || run->relay ? STORE_EXCHANGES : STORE_REQUESTS,
+		.parts = parts_for(run),
 		.from_us = j->from_us,
 		.until_us = j->until_us,
 		.without_replay = j->args->resume ? run->id : 0,

@@ -170,6 +170,7 @@ static int add_filter(const struct rule_options *o, struct rules *r, struct chai
 
 	if (rc || !f)
 		return rc;
+	r->selects = true;
 	r->waits = r->waits || filter_waits(f);
 	return add(chain, stage_filter_new(f), err);
 }
@@ -208,6 +209,7 @@ static int add_policy(const struct rule_options *o, const struct policy_use *how
 
 	use.key = o->sample_by;
 	use.seed = r->seed;
+	r->selects = r->selects || r->policy;
 	return r->policy ? add(chain, stage_policy_new(r->policy, &use), err) : SC_OK;
 }
 
@@ -321,6 +323,7 @@ static int select_requests(const struct rule_options *o, const struct policy_use
 		rc = add_filter(o, r, chain, err);
 	if (!rc)
 		rc = add_policy(o, use, r, chain, err);
+	r->selects = r->selects || o->sample < 100;
 	if (!rc && o->sample < 100)
 		rc = add(chain, stage_sample_new(o->sample, &o->sample_by, r->seed), err);
 	return rc;

@@ -34,6 +34,7 @@ struct rules {
 	struct policy *policy; /* of --manifest; NULL: none. The chain borrows it */
 	bool borrowed;         /* the policy is somebody else's */
 	uint64_t seed;         /* of the sampling */
+	bool selects;          /* there are rules by which some are left out */
 	bool waits;            /* a rule asks for the response */
 	const struct redaction *redaction; /* the chain's; NULL: none */
 };

@@ -61,24 +61,25 @@ enum column {
 	CAPTURE_ID,
 	TS_US,
 	CONNECTION,
-	POSITION,
-	CLIENT,
-	CLIENT_PORT,
-	SERVER,
-	SERVER_PORT,
 	METHOD,
-	SCHEME,
 	PATH,
 	QUERY,
 	VERSION,
 	REQUEST_HEADERS,
 	REQUEST_SIZE,
-	ROUTE,
 	STATE,
 	REQUEST_RAW,
 	REQUEST_TRAILERS,
 	REQUEST_DATA,
 	CHUNKS,
+	/* Not of STORE_SENT. */
+	POSITION,
+	CLIENT,
+	CLIENT_PORT,
+	SERVER,
+	SERVER_PORT,
+	SCHEME,
+	ROUTE,
 	/* Of STORE_EXCHANGES alone. */
 	STATUS,
 	RESPONSE_HEADERS,
@@ -91,25 +92,30 @@ enum column {
 	TEMPLATE,
 };
 
-/* Every column costs, read or not: what comes with the answer is left out where nobody wants it,
- * and the search for chunk lines where the store has none. */
-#define ROW_SQL(response, end, chunks)                                                             \
-	"SELECT e.id, e.capture_id, e.ts_us, e.connection, e.position, e.client, e.client_port,"   \
-	" e.server, e.server_port, e.method, e.scheme, e.path, e.query, e.version,"                \
-	" e.request_headers, e.request_size, e.route, e.state, e.request_raw, e.request_trailers,"  \
-	" q.data, " chunks response " FROM exchange e LEFT JOIN body q ON q.id = e.request_body" end
+/* Every column costs, read or not. So who only sends them again reads the requests' bytes alone, and
+ * chunk lines are not searched for where the store has none. */
+#define ROW_SQL(chunks, columns, end)                                                              \
+	"SELECT e.id, e.capture_id, e.ts_us, e.connection, e.method, e.path, e.query, e.version,"  \
+	" e.request_headers, e.request_size, e.state, e.request_raw, e.request_trailers, q.data, "  \
+	chunks columns " FROM exchange e LEFT JOIN body q ON q.id = e.request_body" end
+#define REQUEST_SQL                                                                                \
+	", e.position, e.client, e.client_port, e.server, e.server_port, e.scheme, e.route"
 #define RESPONSE_SQL                                                                               \
 	", e.status, e.response_headers, e.response_size, e.ttfb_us, e.duration_us,"               \
 	" e.response_trailers, e.sample, r.data, t.template"
 #define RESPONSE_END                                                                               \
 	" LEFT JOIN body r ON r.id = e.response_body LEFT JOIN template t ON t.id = e.template"
 #define CHUNKS_END " LEFT JOIN request_chunks c ON c.exchange_id = e.id"
+#define BOTH_SQL(columns, end)                                                                     \
+	{                                                                                          \
+		ROW_SQL("NULL", columns, end), ROW_SQL("c.lines", columns, end CHUNKS_END)         \
+	}
 
 /* By what is wanted, and whether there are chunk lines. */
 static const char *const row_sql[][2] = {
-	[STORE_EXCHANGES] = {ROW_SQL(RESPONSE_SQL, RESPONSE_END, "NULL"),
-			     ROW_SQL(RESPONSE_SQL, RESPONSE_END CHUNKS_END, "c.lines")},
-	[STORE_REQUESTS] = {ROW_SQL("", "", "NULL"), ROW_SQL("", CHUNKS_END, "c.lines")},
+	[STORE_EXCHANGES] = BOTH_SQL(REQUEST_SQL RESPONSE_SQL, RESPONSE_END),
+	[STORE_REQUESTS] = BOTH_SQL(REQUEST_SQL, ""),
+	[STORE_SENT] = BOTH_SQL("", ""),
 };
 
 /* The parameters of a batch; those of a choice that was not made are not in it. */
@@ -338,21 +344,26 @@ static int head_from_parts(struct store_source *r, size_t body_max, struct messa
 				     f->items, f->n, body_max, ret);
 }
 
+static int read_head(struct store_source *r, size_t body_max, struct message **ret)
+{
+	struct span raw;
+
+	if (column_is_null(r->row, REQUEST_RAW))
+		return head_from_parts(r, body_max, ret);
+	raw = column(r->row, REQUEST_RAW);
+	return message_parse(raw.p, raw.len, body_max, ret);
+}
+
 static int read_request(struct store_source *r, struct exchange *ex, struct err *err)
 {
 	sqlite3_stmt *q = r->row;
-	struct span body = column(q, REQUEST_DATA), raw = column(q, REQUEST_RAW);
-	struct message *m;
-	int rc;
+	struct span body = column_is_null(q, REQUEST_DATA) ? span_str("") : column(q, REQUEST_DATA);
+	int rc = read_head(r, body_ceiling(body), &ex->request);
+	struct message *m = ex->request;
 
-	if (column_is_null(q, REQUEST_RAW))
-		rc = head_from_parts(r, body_ceiling(body), &ex->request);
-	else
-		rc = message_parse(raw.p, raw.len, body_ceiling(body), &ex->request);
-	if (rc || ex->request->status)
+	if (rc || m->status)
 		return message_failed(r, rc, "its method, path, version, request_headers or"
 				      " request_raw make no request", err);
-	m = ex->request;
 	rc = set_body(m, body, sqlite3_column_int64(q, REQUEST_SIZE));
 	if (rc)
 		return no_memory(r, err);
@@ -470,26 +481,23 @@ static int64_t read_time(sqlite3_stmt *q, enum column c)
 	return column_is_null(q, c) ? -1 : sqlite3_column_int64(q, (int)c);
 }
 
-static int read_exchange(struct store_source *r, struct exchange *ex, struct err *err)
+/* All of a request but its message. */
+static int read_about(struct store_source *r, struct exchange *ex, struct err *err)
 {
 	sqlite3_stmt *q = r->row;
-	const unsigned char *state = sqlite3_column_text(q, STATE);
-	int rc;
 
-	ex->id = sqlite3_column_int64(q, ID);
-	ex->ts_us = sqlite3_column_int64(q, TS_US);
-	ex->connection = read_connection(r);
 	ex->position = (uint32_t)sqlite3_column_int64(q, POSITION);
 	ex->scheme = span_eq(column(q, SCHEME), span_str("https")) ? "https" : "http";
 	read_end(q, CLIENT, CLIENT_PORT, &r->client, &ex->client);
 	read_end(q, SERVER, SERVER_PORT, &r->server, &ex->server);
-	if (!state || exchange_state_parse((const char *)state, &ex->state))
-		return bad_row(r, "state is none of complete, no-response, truncated, gap", err);
-	rc = read_route(r, ex, err);
-	if (!rc)
-		rc = read_request(r, ex, err);
-	if (rc || r->choice.parts == STORE_REQUESTS)
-		return rc;
+	return read_route(r, ex, err);
+}
+
+static int read_answer(struct store_source *r, struct exchange *ex, struct err *err)
+{
+	sqlite3_stmt *q = r->row;
+	int rc;
+
 	ex->ttfb_us = read_time(q, TTFB_US);
 	ex->duration_us = read_time(q, DURATION_US);
 	ex->sample = column_is_null(q, SAMPLE) ? 100 : sqlite3_column_double(q, SAMPLE);
@@ -497,6 +505,26 @@ static int read_exchange(struct store_source *r, struct exchange *ex, struct err
 	if (rc)
 		return rc;
 	return column_is_null(q, STATUS) ? SC_OK : read_response(r, ex, err);
+}
+
+static int read_exchange(struct store_source *r, struct exchange *ex, struct err *err)
+{
+	sqlite3_stmt *q = r->row;
+	const unsigned char *state = sqlite3_column_text(q, STATE);
+	int rc = SC_OK;
+
+	ex->id = r->at_id;
+	ex->ts_us = r->at_ts;
+	ex->connection = read_connection(r);
+	if (!state || exchange_state_parse((const char *)state, &ex->state))
+		return bad_row(r, "state is none of complete, no-response, truncated, gap", err);
+	if (r->choice.parts != STORE_SENT)
+		rc = read_about(r, ex, err);
+	if (!rc)
+		rc = read_request(r, ex, err);
+	if (!rc && r->choice.parts == STORE_EXCHANGES)
+		rc = read_answer(r, ex, err);
+	return rc;
 }
 
 static int bind_place(struct store_source *r, sqlite3_stmt *q, struct err *err)
@@ -516,6 +544,12 @@ static int step_failed(struct store_source *r, struct err *err)
 	return db_fail(r->st, err);
 }
 
+static void read_place(struct store_source *r)
+{
+	r->at_id = sqlite3_column_int64(r->row, ID);
+	r->at_ts = sqlite3_column_int64(r->row, TS_US);
+}
+
 /* 1: r->row stands on the next exchange. 0: the end. */
 static int next_indexed(struct store_source *r, struct err *err)
 {
@@ -526,8 +560,7 @@ static int next_indexed(struct store_source *r, struct err *err)
 			return rc;
 		step = sqlite3_step(r->row);
 		if (step == SQLITE_ROW) {
-			r->at_id = sqlite3_column_int64(r->row, ID);
-			r->at_ts = sqlite3_column_int64(r->row, TS_US);
+			read_place(r);
 			r->in_batch++;
 			return 1;
 		}
@@ -562,8 +595,10 @@ static int next_sorted(struct store_source *r, struct err *err)
 		    sqlite3_bind_int64(r->row, 1, sqlite3_column_int64(r->order, 0)))
 			return step_failed(r, err);
 		step = sqlite3_step(r->row);
-		if (step == SQLITE_ROW)
+		if (step == SQLITE_ROW) {
+			read_place(r);
 			return 1;
+		}
 		if (step != SQLITE_DONE) /* otherwise it was deleted meanwhile */
 			return step_failed(r, err);
 	}

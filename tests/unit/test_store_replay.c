@@ -108,6 +108,87 @@ static void test_ranges(void **state)
 	store_close(st);
 }
 
+static void same_request(const struct exchange *a, const struct exchange *b)
+{
+	assert_int_equal(a->id, b->id);
+	assert_int_equal(a->ts_us, b->ts_us);
+	assert_int_equal(a->connection, b->connection);
+	assert_int_equal(a->state, b->state);
+	assert_int_equal(a->request->flags, b->request->flags);
+	assert_int_equal(a->request->head_len, b->request->head_len);
+	assert_memory_equal(a->request->head, b->request->head, a->request->head_len);
+	assert_int_equal(a->request->body.len, b->request->body.len);
+	assert_int_equal(a->request->body_size, b->request->body_size);
+	if (a->request->body.len)
+		assert_memory_equal(a->request->body.data, b->request->body.data,
+				    a->request->body.len);
+}
+
+/* However little is read of an exchange, its request is the same. */
+static void check_parts(struct store *st, enum store_parts parts)
+{
+	struct store_choice choice = {.parts = parts};
+	struct source *all = begin_source(st, 0), *some;
+	struct exchange *a, *b;
+	struct err err;
+	unsigned n = 0;
+
+	assert_int_equal(store_source_of(st, &choice, &some, &err), SC_OK);
+	while ((a = read_one(all))) {
+		b = read_one(some);
+		assert_non_null(b);
+		same_request(a, b);
+		assert_null(b->response);
+		assert_int_equal(b->client.port, parts == STORE_SENT ? 0 : a->client.port);
+		exchange_free(a);
+		exchange_free(b);
+		n++;
+	}
+	assert_null(read_one(some));
+	assert_int_equal(n, 4);
+	source_free(all);
+	source_free(some);
+}
+
+static void test_parts(void **state)
+{
+	static const struct {
+		const char *head, *body;
+	} requests[] = {
+		{"GET /a?b=c HTTP/1.1\r\nHost: h\r\n\r\n", ""},
+		{"POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\n", "body"},
+		{"GET  /odd HTTP/1.1\r\nhost:h \r\n\r\n", ""},
+		{"PUT /cut HTTP/1.0\r\nContent-Length: 9\r\n\r\n", "part"},
+	};
+	struct place *p = *state;
+	struct store *st = open_store(p->path, STORE_CREATE);
+	int64_t id;
+	struct sink *sink = begin_capture(st, &id);
+
+	for (size_t i = 0; i < COUNT(requests); i++) {
+		struct exchange *ex = make_exchange(T0 + (int64_t)i, requests[i].head,
+						    "HTTP/1.1 204 No\r\n\r\n");
+
+		message_free(ex->request);
+		ex->request = make_message(span_str(requests[i].head), span_str(requests[i].body));
+		ex->connection = i;
+		ex->client.port = (uint16_t)(1000 + i);
+		if (i == 3) {
+			ex->request->body_size = 9;
+			ex->state = EXCHANGE_TRUNCATED;
+		}
+		put(sink, ex);
+	}
+	finish(sink);
+	check_parts(st, STORE_REQUESTS);
+	check_parts(st, STORE_SENT);
+	store_close(st);
+	run_sql(p->path, "DROP INDEX exchange_time");
+	st = open_store(p->path, STORE_READ);
+	check_parts(st, STORE_SENT);
+	store_close(st);
+}
+
 static void put_result(struct result_sink *sink, int64_t exchange_id, uint32_t pass)
 {
 	struct result *r = result_new();
@@ -240,6 +321,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		PLACED(test_ranges),
+		PLACED(test_parts),
 		PLACED(test_without),
 		PLACED(test_look),
 		PLACED(test_origins),

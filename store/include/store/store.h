@@ -41,8 +41,11 @@ int64_t store_capture_row(const struct sink *sink);
 int store_capture_end(struct store *st, int64_t id, int64_t ended_us, const char *ledger,
 		      struct err *err);
 
-/* Who only sends requests again need not read the responses: then ex->response is NULL. */
-enum store_parts { STORE_EXCHANGES, STORE_REQUESTS };
+enum store_parts {
+	STORE_EXCHANGES,
+	STORE_REQUESTS, /* ex->response is NULL, and what was measured is not known */
+	STORE_SENT, /* no more than ex->request, when and on which connection: enough to send it again */
+};
 
 /* Which exchanges. All zero: all of them. */
 struct store_choice {
