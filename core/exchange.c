@@ -38,13 +38,11 @@ int exchange_state_parse(const char *name, enum exchange_state *ret)
 
 struct exchange *exchange_new(void)
 {
-	struct exchange *ex = calloc(1, sizeof(*ex));
+	struct exchange *ex = malloc(sizeof(*ex)); /* calloc passes the thread's own cache by */
 
-	if (!ex)
-		return NULL;
-	ex->scheme = "http";
-	ex->ttfb_us = ex->duration_us = -1;
-	ex->sample = 100;
+	if (ex)
+		*ex = (struct exchange){
+			.scheme = "http", .ttfb_us = -1, .duration_us = -1, .sample = 100};
 	return ex;
 }
 
@@ -75,11 +73,10 @@ const char *result_error_text(enum result_error error)
 
 struct result *result_new(void)
 {
-	struct result *r = calloc(1, sizeof(*r));
+	struct result *r = malloc(sizeof(*r));
 
-	if (!r)
-		return NULL;
-	r->ttfb_us = r->duration_us = r->latency_us = -1;
+	if (r)
+		*r = (struct result){.ttfb_us = -1, .duration_us = -1, .latency_us = -1};
 	return r;
 }
 

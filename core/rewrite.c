@@ -226,6 +226,8 @@ static int set_authority(struct message *m, struct span host)
 	struct buf out;
 	int rc;
 
+	if (target.len && target.p[0] == '/')
+		return SC_OK;
 	target_split(target, &t);
 	if (!t.scheme.p)
 		return SC_OK;
@@ -242,23 +244,35 @@ static int set_authority(struct message *m, struct span host)
 	return rc;
 }
 
+static int set_host(struct message *m, struct span host)
+{
+	int rc = message_set_field(m, span_str("Host"), host);
+
+	return rc ? rc : set_authority(m, host);
+}
+
+static int set_shadow(struct message *m)
+{
+	struct buf out;
+	int rc;
+
+	buf_init(&out, LIMIT_HEAD_BYTES);
+	rc = shadow_name(message_host(m), &out);
+	if (!rc)
+		rc = set_host(m, buf_span(&out));
+	buf_done(&out);
+	return rc;
+}
+
 static enum verdict host_whole(struct stage *st, struct exchange *ex)
 {
 	struct host_rewrite *s = (struct host_rewrite *)st;
-	struct message *m = ex->request;
-	struct buf out;
 	int rc;
 
 	if (s->mode == HOST_KEEP)
 		return VERDICT_KEEP;
-	buf_init(&out, LIMIT_HEAD_BYTES);
-	rc = s->mode == HOST_SHADOW ? shadow_name(message_host(m), &out)
-				    : buf_add_str(&out, s->name);
-	if (!rc)
-		rc = message_set_field(m, span_str("Host"), buf_span(&out));
-	if (!rc)
-		rc = set_authority(m, buf_span(&out));
-	buf_done(&out);
+	rc = s->mode == HOST_SHADOW ? set_shadow(ex->request)
+				    : set_host(ex->request, span_str(s->name));
 	/* HTTP/0.9 has no fields to set. */
 	return rc && rc != SC_EPROTO ? VERDICT_ERROR : VERDICT_KEEP;
 }

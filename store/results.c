@@ -32,17 +32,19 @@ enum column {
 };
 
 /* Rows that one statement writes: most of what a statement costs it costs once. */
-#define BATCH 8u
+#define BATCH 32u
 
 #define ROW_SQL "(?,?,?,?,?,?,?,?,?,?,?,?)"
 #define INSERT_SQL                                                                                 \
 	"INSERT INTO result (replay_id, exchange_id, pass, due_us, sent_us, ttfb_us, duration_us,"  \
 	" latency_us, status, headers, body, error) VALUES " ROW_SQL
-#define MORE_SQL "," ROW_SQL
+#define SEVEN_MORE_SQL                                                                             \
+	"," ROW_SQL "," ROW_SQL "," ROW_SQL "," ROW_SQL "," ROW_SQL "," ROW_SQL "," ROW_SQL
+#define EIGHT_MORE_SQL SEVEN_MORE_SQL "," ROW_SQL
 
 static const char one_sql[] = INSERT_SQL;
 static const char batch_sql[] =
-	INSERT_SQL MORE_SQL MORE_SQL MORE_SQL MORE_SQL MORE_SQL MORE_SQL MORE_SQL;
+	INSERT_SQL SEVEN_MORE_SQL EIGHT_MORE_SQL EIGHT_MORE_SQL EIGHT_MORE_SQL;
 
 /* A result that waits for its batch. */
 struct row {
