@@ -15,10 +15,25 @@
 #include "replay/h2.h"
 #include "store/store.h"
 
-#define WRITE_EVERY_NS 10000000 /* the writer takes what has come by then: never woken for less */
+#define WRITE_EVERY_NS 100000000 /* the writer takes what has come by then */
 #define BACKGROUND_NICE 10
 #define SHOW_EVERY_NS 100000000
 #define LINE_US 5000000 /* between progress lines where there is no terminal */
+
+/* On the clock of the condition. */
+static struct timespec after_ns(int64_t ns)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	t.tv_sec += ns / 1000000000;
+	t.tv_nsec += ns % 1000000000;
+	if (t.tv_nsec >= 1000000000) {
+		t.tv_sec++;
+		t.tv_nsec -= 1000000000;
+	}
+	return t;
+}
 
 /* -- writer --------------------------------------------------------------------------------- */
 
@@ -33,23 +48,40 @@ void job_steps_back(void)
 	(void)setpriority(PRIO_PROCESS, (id_t)gettid(), BACKGROUND_NICE);
 }
 
-/* What has come of one worker. */
+/* Takes the nodes up to `last` off the list and gives them back. */
+static struct node *give_back(struct queue *q, struct node *list, struct node *last)
+{
+	struct node *rest = last->next;
+
+	last->next = NULL;
+	queue_return(q, list);
+	return rest;
+}
+
+/* What has come of one worker. Given back in portions, while they are still in the cache. */
 static int write_some(struct job *j, struct worker *w)
 {
 	struct node *list, *n;
+	unsigned count = 0;
 	int rc = queue_take(w->results, 0, &list);
 
 	if (rc == SC_ECLOSED)
 		w->written = true;
 	if (rc)
 		return rc == SC_EAGAIN || rc == SC_ECLOSED ? SC_OK : rc;
-	for (n = list; n && !rc; n = n->next) {
+	for (n = list; n && !rc;) {
+		struct node *next = n->next;
 		struct result *r = (struct result *)(void *)n;
 
+		node_fetch(next);
 		rules_redact_answer(&w->run->answers, r);
 		rc = store_result_put(w->run->sink, r, &j->write_err);
+		if (++count % GIVE_BACK == 0)
+			list = give_back(w->results, list, n);
+		n = next;
 	}
-	queue_return(w->results, list);
+	if (list)
+		queue_return(w->results, list);
 	return rc;
 }
 
@@ -58,6 +90,7 @@ static int write_round(struct job *j, bool *ret_over)
 	bool over = true;
 	int rc = SC_OK;
 
+	atomic_store(&j->pressed, false);
 	for (unsigned i = 0; i < j->n_runs && !rc; i++) {
 		struct run *run = &j->runs[i];
 
@@ -91,17 +124,31 @@ static void writer_gives_up(struct job *j)
 	}
 }
 
-/* Sleeps rather than being woken: what it would be woken for, a sender would have to pay. */
+/* For a while, unless a queue fills up, or a worker ends. */
+static void rest(struct job *j)
+{
+	struct timespec until = after_ns(WRITE_EVERY_NS);
+	unsigned running;
+
+	pthread_mutex_lock(&j->lock);
+	running = j->running;
+	while (running && j->running == running && !atomic_load(&j->pressed) &&
+	       pthread_cond_timedwait(&j->changed, &j->lock, &until) == 0)
+		;
+	pthread_mutex_unlock(&j->lock);
+}
+
+/* Sleeps rather than being woken: what it would be woken for, a sender would have to pay. And
+ * sleeps long: on two cores a sender and its target are faster the less often they are disturbed. */
 static void *writer_main(void *arg)
 {
-	static const struct timespec pause = {0, WRITE_EVERY_NS};
 	struct job *j = arg;
 	bool over;
 	int rc;
 
 	job_steps_back();
 	while ((rc = write_round(j, &over)) == SC_OK && !over)
-		nanosleep(&pause, NULL);
+		rest(j);
 	if (!rc)
 		rc = finish_all(j);
 	j->write_rc = rc;
@@ -128,7 +175,7 @@ static void *worker_main(void *arg)
 	pthread_mutex_lock(&j->lock);
 	w->seen = w->stats;
 	j->running--;
-	pthread_cond_signal(&j->changed);
+	pthread_cond_broadcast(&j->changed);
 	pthread_mutex_unlock(&j->lock);
 	return NULL;
 }
@@ -190,14 +237,8 @@ static void wait_workers(struct job *j)
 {
 	pthread_mutex_lock(&j->lock);
 	while (j->running) {
-		struct timespec until;
+		struct timespec until = after_ns(SHOW_EVERY_NS);
 
-		clock_gettime(CLOCK_MONOTONIC, &until);
-		until.tv_nsec += SHOW_EVERY_NS;
-		if (until.tv_nsec >= 1000000000) {
-			until.tv_sec++;
-			until.tv_nsec -= 1000000000;
-		}
 		(void)pthread_cond_timedwait(&j->changed, &j->lock, &until);
 		pthread_mutex_unlock(&j->lock);
 		show_progress(j);

@@ -105,9 +105,18 @@ struct job {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	unsigned running; /* workers, under the lock */
+	atomic_bool pressed; /* a queue of results is half full: the writer is to come at once */
 	int64_t last_line_us;
 	bool line_open;
 };
+
+#define GIVE_BACK 64u /* nodes given back to a queue at once, while they are still in the cache */
+
+/* What each worker's queues hold. */
+static inline size_t job_queue_bytes(const struct job *j)
+{
+	return LIMIT_QUEUE_BYTES / (replay_args_workers(j->args) * j->n_runs);
+}
 
 /* Queues and options of the workers, when everything else of the run is there. SC_ENOMEM. */
 int run_prepare(struct run *run, struct err *err);

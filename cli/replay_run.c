@@ -11,9 +11,8 @@
 #include "replay_job.h"
 #include "store/store.h"
 
-#define GIVE_BACK 64u		/* nodes given back to a queue at once */
 #define PUBLISH_EVERY 256u	/* exchanges read, whatever became of them */
-#define SHOT_BYTES (8u * KIB)	/* what a request counts in the queue, at least */
+#define SHOT_BYTES (2u * KIB)	/* what a request counts in the queue, at least */
 #define LARGE_BYTES (32u * KIB) /* not worth keeping for its memory */
 #define SHARE_SEED 1		/* of the hashes that connections are told apart by */
 #define WORKER_SEED 2
@@ -318,6 +317,7 @@ static int feed_next(struct shot_feed *f, struct shot **ret, struct err *err)
 	}
 	n = w->taken;
 	w->taken = n->next;
+	node_fetch(w->taken);
 	*ret = (struct shot *)(void *)n;
 	return 1;
 }
@@ -346,10 +346,21 @@ static void free_written(struct queue *q)
 	}
 }
 
+static void press(struct job *j)
+{
+	if (atomic_load_explicit(&j->pressed, memory_order_relaxed))
+		return;
+	pthread_mutex_lock(&j->lock);
+	atomic_store(&j->pressed, true);
+	pthread_cond_broadcast(&j->changed);
+	pthread_mutex_unlock(&j->lock);
+}
+
 static int results_put(struct result_sink *s, struct result *r, struct err *err)
 {
 	struct queue *q = worker_of_sink(s)->results;
-	struct relay *relay = worker_of_sink(s)->run->relay;
+	struct run *run = worker_of_sink(s)->run;
+	struct relay *relay = run->relay;
 	int rc;
 
 	if (relay)
@@ -359,6 +370,8 @@ static int results_put(struct result_sink *s, struct result *r, struct err *err)
 		result_free(r);
 		return err_set(err, rc, "results are no longer written");
 	}
+	if (queue_half_full(q))
+		press(run->job);
 	free_written(q);
 	return SC_OK;
 }
@@ -434,7 +447,7 @@ static void set_options(struct run *run, unsigned n)
 int run_prepare(struct run *run, struct err *err)
 {
 	unsigned n = replay_args_workers(run->job->args);
-	size_t bytes = LIMIT_QUEUE_BYTES / (n * run->job->n_runs);
+	size_t bytes = job_queue_bytes(run->job);
 
 	snprintf(run->marker, sizeof(run->marker), "%" PRId64, run->id);
 	run->workers = calloc(n, sizeof(*run->workers));
@@ -445,7 +458,7 @@ int run_prepare(struct run *run, struct err *err)
 		struct worker *w = &run->workers[i];
 
 		w->run = run;
-		w->shots = queue_new(bytes, QUEUE_WAIT);
+		w->shots = queue_new(bytes, QUEUE_WAIT_LONG);
 		w->results = queue_new(bytes, QUEUE_WAIT);
 		if (!w->shots || !w->results)
 			return err_set(err, SC_ENOMEM, "out of memory");

@@ -13,7 +13,8 @@
 #include "core/err.h"
 #include "core/limits.h"
 
-#define ROOM 8 /* the part of it that is free when a producer that waited goes on */
+#define ROOM 8 /* the part of it that is free when a producer that waited goes on ... */
+#define LONG_ROOM 2 /* ... and where it is to wait long */
 
 struct list {
 	struct node *head;
@@ -36,6 +37,7 @@ struct queue {
 	struct list spent;
 	size_t held_seen;  /* `held` when the producer last looked */
 	size_t max_bytes;
+	size_t enough; /* held at most when a producer that waited goes on */
 	enum queue_policy policy;
 };
 
@@ -64,6 +66,7 @@ struct queue *queue_new(size_t max_bytes, enum queue_policy policy)
 		return NULL;
 	q->max_bytes = max_bytes;
 	q->policy = policy;
+	q->enough = max_bytes - max_bytes / (policy == QUEUE_WAIT_LONG ? LONG_ROOM : ROOM);
 	list_clear(&q->ready);
 	list_clear(&q->returned);
 	list_clear(&q->batch);
@@ -108,6 +111,11 @@ void queue_publish(struct queue *q)
 	pthread_mutex_unlock(&q->lock);
 }
 
+bool queue_half_full(const struct queue *q)
+{
+	return q->held_seen + q->batch.bytes > q->max_bytes / 2;
+}
+
 struct node *queue_spent(struct queue *q)
 {
 	struct node *n = q->spent.head;
@@ -117,6 +125,7 @@ struct node *queue_spent(struct queue *q)
 	q->spent.head = n->next;
 	if (!q->spent.head)
 		list_clear(&q->spent);
+	node_fetch(q->spent.head);
 	return n;
 }
 
@@ -131,14 +140,13 @@ static bool over(const struct queue *q, size_t bytes)
  * wait goes on when there is room for many, not to wait for each. */
 static int make_room(struct queue *q, size_t bytes)
 {
-	size_t enough = q->max_bytes - q->max_bytes / ROOM;
 	int rc = SC_OK;
 
 	queue_publish(q);
 	pthread_mutex_lock(&q->lock);
 	q->held_seen = q->held;
-	if (over(q, bytes) && q->policy == QUEUE_WAIT) {
-		while ((over(q, bytes) || q->held > enough) && !q->given_up) {
+	if (over(q, bytes) && q->policy != QUEUE_REFUSE) {
+		while ((over(q, bytes) || q->held > q->enough) && !q->given_up) {
 			q->waits = true;
 			pthread_cond_wait(&q->drained, &q->lock);
 			q->held_seen = q->held;
@@ -226,7 +234,7 @@ int queue_take(struct queue *q, int timeout_ms, struct node **ret)
 
 static void wake_producer(struct queue *q)
 {
-	if (q->waits && q->held <= q->max_bytes - q->max_bytes / ROOM)
+	if (q->waits && q->held <= q->enough)
 		pthread_cond_signal(&q->drained);
 }
 

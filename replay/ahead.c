@@ -5,8 +5,10 @@
 
 #define MOST_HELD LIMIT_READ_AHEAD
 #define AHEAD (MOST_HELD / 2)
+#define NEAR 64u /* in a closed loop: enough, and few enough to stay in the cache */
 #define FILL_AT_ONCE 64u
 #define STARVED_NS NS_PER_MS	/* until an empty feed is asked again ... */
+#define HUNGRY_NS (100 * NS_PER_US) /* ... where nothing is to be waited for but it ... */
 #define WOKEN_NS (100 * NS_PER_MS) /* ... where something else wakes us */
 #define WARM_AHEAD_NS NS_PER_S	/* before its request is due a connection is opened */
 #define WARM_UNORDERED 64u	/* opened before the start where any connection serves */
@@ -57,14 +59,25 @@ bool ahead_is_filled(const struct engine *e)
 	return e->feed_ended || e->ahead.n >= AHEAD;
 }
 
-void ahead_fill(struct engine *e, int64_t now)
+static int64_t ask_again(const struct engine *e)
 {
-	/* While it sends, few at a time: a request may be due in between. */
-	uint32_t most = e->begun ? FILL_AT_ONCE : AHEAD;
+	if (e->feed->wake_fd > 0)
+		return WOKEN_NS;
+	return e->options->closed_loop ? HUNGRY_NS : STARVED_NS;
+}
 
+static bool wants_more(const struct engine *e)
+{
+	uint32_t depth = e->begun && e->options->closed_loop ? NEAR : AHEAD;
+
+	return e->ahead.n < depth && e->ahead.n + lanes_queued(e->lanes) < MOST_HELD;
+}
+
+static void fill(struct engine *e, int64_t now, uint32_t most)
+{
 	if (e->feed_ended || now < e->feed_at_ns)
 		return;
-	while (e->ahead.n < AHEAD && most-- && e->ahead.n + lanes_queued(e->lanes) < MOST_HELD) {
+	while (wants_more(e) && most--) {
 		struct shot *shot;
 		int rc = e->feed->next(e->feed, &shot, e->err);
 
@@ -74,7 +87,7 @@ void ahead_fill(struct engine *e, int64_t now)
 			continue;
 		}
 		if (rc == SC_EAGAIN) {
-			e->feed_at_ns = now + (e->feed->wake_fd > 0 ? WOKEN_NS : STARVED_NS);
+			e->feed_at_ns = now + ask_again(e);
 			return;
 		}
 		e->feed_ended = true;
@@ -82,6 +95,17 @@ void ahead_fill(struct engine *e, int64_t now)
 			give_up(e, rc);
 		return;
 	}
+}
+
+void ahead_fill(struct engine *e, int64_t now)
+{
+	/* While it sends, few at a time: a request may be due in between. */
+	fill(e, now, e->begun ? FILL_AT_ONCE : AHEAD);
+}
+
+void ahead_fill_one(struct engine *e, int64_t now)
+{
+	fill(e, now, 1);
 }
 
 static void open_for(struct engine *e, struct slot *s)

@@ -412,8 +412,9 @@ static bool turn(struct engine *e, int64_t now)
 static void loop(struct engine *e)
 {
 	struct epoll_event events[EVENTS];
+	int64_t now;
 
-	while (turn(e, now_ns())) {
+	while (turn(e, now = now_ns())) {
 		int n = wait_events(e, events);
 
 		for (int i = 0; i < n && !e->rc; i++) {
@@ -425,9 +426,12 @@ static void loop(struct engine *e)
 				curl_event(e, (int)(tag >> 1), events[i].events);
 			else
 				slot_event(e, &e->slots[tag >> 1], events[i].events);
+			if (!e->begun || e->stopping)
+				continue;
 			/* A slot came free, or time has passed. */
-			if (e->begun && !e->stopping && e->ahead.first)
+			if (e->ahead.first)
 				pull(e, 0);
+			ahead_fill_one(e, now);
 		}
 	}
 }

@@ -116,6 +116,8 @@ bool shot_drop_late(struct engine *e, struct shot *shot, int64_t now);
 
 /* Takes from the feed as far as there is room. */
 void ahead_fill(struct engine *e, int64_t now);
+/* The same, but one at most: often, so that each comes into the cache while others are sent. */
+void ahead_fill_one(struct engine *e, int64_t now);
 /* The next shot; there is one. */
 struct shot *ahead_pop(struct engine *e);
 uint64_t ahead_clear(struct engine *e); /* returns how many that were */

@@ -149,31 +149,42 @@ static void *push_one(void *arg)
 	return NULL;
 }
 
-/* Who had to wait goes on when an eighth is free; and a node larger than the queue goes in when it
+/* Who had to wait goes on when that part is free; and a node larger than the queue goes in when it
  * is empty. */
-static void test_room(void **state)
+static void check_room(enum queue_policy policy, size_t part)
 {
-	struct queue *q = queue_new(800, QUEUE_WAIT);
+	struct queue *q = queue_new(800, policy);
 	struct pushing p = {q, item_new(1), SC_EAGAIN};
 	struct item *full = item_new(0), *huge = item_new(2);
 	struct node *list;
 	pthread_t thread;
 
-	(void)state;
+	assert_false(queue_half_full(q));
 	assert_int_equal(queue_push(q, &full->node, 800), SC_OK);
+	assert_true(queue_half_full(q));
 	queue_publish(q);
+	assert_true(queue_half_full(q));
 	assert_int_equal(queue_take(q, 0, &list), SC_OK);
 	assert_int_equal(pthread_create(&thread, NULL, push_one, &p), 0);
-	queue_release(q, 100);
+	queue_release(q, part);
 	assert_int_equal(queue_take(q, 60000, &list), SC_OK);
 	assert_ptr_equal(list, p.item);
 	pthread_join(thread, NULL);
 	assert_int_equal(p.rc, SC_OK);
-	queue_release(q, 701);
+	queue_release(q, 801 - part);
+	queue_publish(q);
+	assert_false(queue_half_full(q));
 	assert_int_equal(queue_push(q, &huge->node, 5000), SC_OK);
 	free(full);
 	free(p.item);
 	queue_free(q, drop);
+}
+
+static void test_room(void **state)
+{
+	(void)state;
+	check_room(QUEUE_WAIT, 100);
+	check_room(QUEUE_WAIT_LONG, 400);
 }
 
 static void *consume_and_give_up(void *arg)

@@ -14,9 +14,18 @@ struct node {
 	size_t bytes; /* set by queue_push */
 };
 
+/* Another thread wrote it, so the first look at it waits for its core. Who says early which node is
+ * next need not. NULL is fine. */
+static inline void node_fetch(const struct node *n)
+{
+	__builtin_prefetch(n);
+	__builtin_prefetch((const char *)n + 64);
+}
+
 enum queue_policy {
-	QUEUE_WAIT,   /* queue_push blocks while it is full */
-	QUEUE_REFUSE, /* queue_push returns SC_EFULL: drop the newest, and count it */
+	QUEUE_WAIT,	 /* queue_push blocks while it is full */
+	QUEUE_WAIT_LONG, /* and then until half of it is free: few long turns instead of many */
+	QUEUE_REFUSE,	 /* queue_push returns SC_EFULL: drop the newest, and count it */
 };
 
 struct queue;
@@ -30,6 +39,7 @@ void queue_free(struct queue *q, void (*drop)(struct node *));
  * pushed becomes visible at the next queue_publish, or after QUEUE_BATCH nodes by itself. */
 int queue_push(struct queue *q, struct node *n, size_t bytes);
 void queue_publish(struct queue *q);
+bool queue_half_full(const struct queue *q); /* or more, as far as was seen at the last publish */
 /* A node that the consumer returned, moved, or NULL. New ones are seen at each publish. */
 struct node *queue_spent(struct queue *q);
 void queue_close(struct queue *q); /* publishes; no more will come */
