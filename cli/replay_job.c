@@ -15,7 +15,8 @@
 #include "replay/h2.h"
 #include "store/store.h"
 
-#define WRITE_EVERY_NS 100000000 /* the writer takes what has come by then */
+#define WRITE_EVERY_NS 10000000 /* the writer takes what has come by then ... */
+#define WRITE_AT_MAX_NS 100000000 /* ... or then, in a closed loop */
 #define BACKGROUND_NICE 10
 #define SHOW_EVERY_NS 100000000
 #define LINE_US 5000000 /* between progress lines where there is no terminal */
@@ -127,7 +128,7 @@ static void writer_gives_up(struct job *j)
 /* For a while, unless a queue fills up, or a worker ends. */
 static void rest(struct job *j)
 {
-	struct timespec until = after_ns(WRITE_EVERY_NS);
+	struct timespec until = after_ns(job_is_closed(j) ? WRITE_AT_MAX_NS : WRITE_EVERY_NS);
 	unsigned running;
 
 	pthread_mutex_lock(&j->lock);
@@ -138,8 +139,8 @@ static void rest(struct job *j)
 	pthread_mutex_unlock(&j->lock);
 }
 
-/* Sleeps rather than being woken: what it would be woken for, a sender would have to pay. And
- * sleeps long: on two cores a sender and its target are faster the less often they are disturbed. */
+/* Sleeps rather than being woken: what it would be woken for, a sender would have to pay. In a closed
+ * loop long: on two cores a sender and its target are faster the less often they are disturbed. */
 static void *writer_main(void *arg)
 {
 	struct job *j = arg;
@@ -301,7 +302,7 @@ static int start_relay(struct run *run)
 		.ordered = !a->unordered && !a->drop_late_us,
 		.may_send = method_listed,
 		.methods = a->methods,
-		.closed_loop = a->pace.pace.kind == PACE_MAX,
+		.closed_loop = job_is_closed(run->job),
 		.connections = replay_args_connections(a),
 		.start = &run->job->start,
 		.stop = relay_stop,

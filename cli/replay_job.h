@@ -70,6 +70,7 @@ struct run {
 	struct err relay_err;
 
 	struct schedule schedule; /* the reader's, as all below until it is joined */
+	struct source *source;	  /* of a pass */
 	uint32_t pass;
 	uint64_t turn;	  /* of workers, where no order is kept */
 	uint64_t n_shots; /* made in this pass, for all targets */
@@ -116,6 +117,12 @@ struct job {
 static inline size_t job_queue_bytes(const struct job *j)
 {
 	return LIMIT_QUEUE_BYTES / (replay_args_workers(j->args) * j->n_runs);
+}
+
+/* As fast as the target answers, instead of at due times. */
+static inline bool job_is_closed(const struct job *j)
+{
+	return j->args->pace.pace.kind == PACE_MAX;
 }
 
 /* Queues and options of the workers, when everything else of the run is there. SC_ENOMEM. */

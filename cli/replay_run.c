@@ -3,6 +3,7 @@
  * ends of those. Starts no thread. */
 #include <assert.h>
 #include <inttypes.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -12,7 +13,16 @@
 #include "store/store.h"
 
 #define PUBLISH_EVERY 256u	/* exchanges read, whatever became of them */
-#define SHOT_BYTES (2u * KIB)	/* what a request counts in the queue, at least */
+/* The same: a kernel with lazy preemption lets who only computes go on till its next tick, though a
+ * sender is due; but looks at the end of each call. */
+#define YIELD_EVERY 16u
+/* What a request counts in the queue, at least, and the part of the queue that the reader fills at
+ * once. In a closed loop it works far ahead, and seldom; at due times it must not keep a sender from
+ * the processor for long. */
+#define SHOT_BYTES_AT_MAX (2u * KIB)
+#define SHOT_BYTES_PACED (8u * KIB)
+#define ROOM_AT_MAX 2u
+#define ROOM_PACED 32u
 #define LARGE_BYTES (32u * KIB) /* not worth keeping for its memory */
 #define SHARE_SEED 1		/* of the hashes that connections are told apart by */
 #define WORKER_SEED 2
@@ -80,11 +90,20 @@ static void free_spent(struct queue *q)
 	}
 }
 
+/* Who waits does not keep the writer's log from being cut. */
+static int push(struct run *run, struct queue *q, struct node *n, size_t bytes)
+{
+	if (queue_is_full(q, bytes))
+		store_source_rest(run->source);
+	return queue_push(q, n, bytes);
+}
+
 /* `shot` is moved. SC_ECLOSED: the worker has ended. */
 static int hand_over(struct run *run, struct worker *w, struct shot *shot)
 {
+	size_t least = job_is_closed(run->job) ? SHOT_BYTES_AT_MAX : SHOT_BYTES_PACED;
 	size_t bytes = shot_footprint(shot);
-	int rc = queue_push(w->shots, &shot->node, bytes < SHOT_BYTES ? SHOT_BYTES : bytes);
+	int rc = push(run, w->shots, &shot->node, bytes < least ? least : bytes);
 
 	free_spent(w->shots);
 	if (!rc)
@@ -108,7 +127,7 @@ static int hand_to_relay(struct run *run, struct exchange **ex)
 	*ex = NULL;
 	run->n_shots++;
 	run->n_made++;
-	rc = queue_push(run->errands, &e->node, errand_footprint(e));
+	rc = push(run, run->errands, &e->node, errand_footprint(e));
 	if (rc) {
 		errand_free(e);
 		run->account.skipped[SKIP_STOPPED]++;
@@ -201,7 +220,7 @@ static int publish(struct run *run)
 	return rc;
 }
 
-static int read_all(struct run *run, struct source *source)
+static int read_all(struct run *run)
 {
 	unsigned n = 0;
 	int rc = SC_OK;
@@ -209,7 +228,7 @@ static int read_all(struct run *run, struct source *source)
 	while (!rc && !job_ends(run->job)) {
 		struct exchange *ex = NULL;
 
-		rc = source_next(source, &ex, &run->read_err);
+		rc = source_next(run->source, &ex, &run->read_err);
 		if (rc <= 0)
 			return rc;
 		rc = prepare(run, &ex);
@@ -217,6 +236,8 @@ static int read_all(struct run *run, struct source *source)
 		/* What matches may be rare, and must not wait for company. */
 		if (!rc && ++n % PUBLISH_EVERY == 0)
 			rc = publish(run);
+		if (n % YIELD_EVERY == 0 && !job_is_closed(run->job))
+			sched_yield();
 	}
 	return rc ? rc : SC_ECLOSED;
 }
@@ -239,14 +260,13 @@ static int read_pass(struct run *run)
 		.without_replay = j->args->resume ? run->id : 0,
 		.pass = run->pass,
 	};
-	struct source *source;
-	int rc = store_source_of(run->in, &choice, &source, &run->read_err);
+	int rc = store_source_of(run->in, &choice, &run->source, &run->read_err);
 
 	if (rc)
 		return rc;
 	run->n_shots = 0;
-	rc = read_all(run, source);
-	source_free(source);
+	rc = read_all(run);
+	source_free(run->source);
 	return rc;
 }
 
@@ -425,7 +445,7 @@ static void set_options(struct run *run, unsigned n)
 
 	w->options = (struct replay_options){
 		.target = &run->target,
-		.closed_loop = a->pace.pace.kind == PACE_MAX,
+		.closed_loop = job_is_closed(run->job),
 		/* The first ones take what does not divide. */
 		.connections = all / run->n_workers + (n < all % run->n_workers),
 		.timeout_us = a->timeout_us,
@@ -458,10 +478,11 @@ int run_prepare(struct run *run, struct err *err)
 		struct worker *w = &run->workers[i];
 
 		w->run = run;
-		w->shots = queue_new(bytes, QUEUE_WAIT_LONG);
+		w->shots = queue_new(bytes, QUEUE_WAIT);
 		w->results = queue_new(bytes, QUEUE_WAIT);
 		if (!w->shots || !w->results)
 			return err_set(err, SC_ENOMEM, "out of memory");
+		queue_set_room(w->shots, job_is_closed(run->job) ? ROOM_AT_MAX : ROOM_PACED);
 		set_options(run, i);
 		worker_connect(w);
 	}

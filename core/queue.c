@@ -13,8 +13,7 @@
 #include "core/err.h"
 #include "core/limits.h"
 
-#define ROOM 8 /* the part of it that is free when a producer that waited goes on ... */
-#define LONG_ROOM 2 /* ... and where it is to wait long */
+#define ROOM 8 /* the part of it that is free when a producer that waited goes on */
 
 struct list {
 	struct node *head;
@@ -66,7 +65,7 @@ struct queue *queue_new(size_t max_bytes, enum queue_policy policy)
 		return NULL;
 	q->max_bytes = max_bytes;
 	q->policy = policy;
-	q->enough = max_bytes - max_bytes / (policy == QUEUE_WAIT_LONG ? LONG_ROOM : ROOM);
+	queue_set_room(q, ROOM);
 	list_clear(&q->ready);
 	list_clear(&q->returned);
 	list_clear(&q->batch);
@@ -78,6 +77,11 @@ struct queue *queue_new(size_t max_bytes, enum queue_policy policy)
 	pthread_cond_init(&q->drained, &attr);
 	pthread_condattr_destroy(&attr);
 	return q;
+}
+
+void queue_set_room(struct queue *q, unsigned nth)
+{
+	q->enough = q->max_bytes - q->max_bytes / nth;
 }
 
 void queue_free(struct queue *q, void (*drop)(struct node *))
@@ -129,7 +133,7 @@ struct node *queue_spent(struct queue *q)
 	return n;
 }
 
-static bool over(const struct queue *q, size_t bytes)
+bool queue_is_full(const struct queue *q, size_t bytes)
 {
 	size_t held = q->held_seen + q->batch.bytes;
 
@@ -145,8 +149,8 @@ static int make_room(struct queue *q, size_t bytes)
 	queue_publish(q);
 	pthread_mutex_lock(&q->lock);
 	q->held_seen = q->held;
-	if (over(q, bytes) && q->policy != QUEUE_REFUSE) {
-		while ((over(q, bytes) || q->held > q->enough) && !q->given_up) {
+	if (queue_is_full(q, bytes) && q->policy == QUEUE_WAIT) {
+		while ((queue_is_full(q, bytes) || q->held > q->enough) && !q->given_up) {
 			q->waits = true;
 			pthread_cond_wait(&q->drained, &q->lock);
 			q->held_seen = q->held;
@@ -155,7 +159,7 @@ static int make_room(struct queue *q, size_t bytes)
 	}
 	if (q->given_up)
 		rc = SC_ECLOSED;
-	else if (over(q, bytes))
+	else if (queue_is_full(q, bytes))
 		rc = SC_EFULL;
 	pthread_mutex_unlock(&q->lock);
 	return rc;
@@ -163,7 +167,7 @@ static int make_room(struct queue *q, size_t bytes)
 
 int queue_push(struct queue *q, struct node *n, size_t bytes)
 {
-	if (over(q, bytes)) {
+	if (queue_is_full(q, bytes)) {
 		int rc = make_room(q, bytes);
 
 		if (rc)

@@ -808,6 +808,16 @@ int store_source_new(struct store *st, int64_t capture_id, enum store_parts part
 	return store_source_of(st, &choice, ret, err);
 }
 
+void store_source_rest(struct source *source)
+{
+	struct store_source *r = (struct store_source *)source;
+
+	if (r->order || !r->running)
+		return;
+	(void)sqlite3_reset(r->row);
+	r->running = false;
+}
+
 int store_extent(struct store *st, struct store_extent *ret, struct err *err)
 {
 	struct store_extent e = {0};

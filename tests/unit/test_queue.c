@@ -151,14 +151,15 @@ static void *push_one(void *arg)
 
 /* Who had to wait goes on when that part is free; and a node larger than the queue goes in when it
  * is empty. */
-static void check_room(enum queue_policy policy, size_t part)
+static void check_room(unsigned nth, size_t part)
 {
-	struct queue *q = queue_new(800, policy);
+	struct queue *q = queue_new(800, QUEUE_WAIT);
 	struct pushing p = {q, item_new(1), SC_EAGAIN};
 	struct item *full = item_new(0), *huge = item_new(2);
 	struct node *list;
 	pthread_t thread;
 
+	queue_set_room(q, nth);
 	assert_false(queue_half_full(q));
 	assert_int_equal(queue_push(q, &full->node, 800), SC_OK);
 	assert_true(queue_half_full(q));
@@ -183,8 +184,9 @@ static void check_room(enum queue_policy policy, size_t part)
 static void test_room(void **state)
 {
 	(void)state;
-	check_room(QUEUE_WAIT, 100);
-	check_room(QUEUE_WAIT_LONG, 400);
+	check_room(8, 100);
+	check_room(2, 400);
+	check_room(32, 25);
 }
 
 static void *consume_and_give_up(void *arg)

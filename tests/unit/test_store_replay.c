@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include <sqlite3.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -137,6 +138,8 @@ static void check_parts(struct store *st, enum store_parts parts)
 	while ((a = read_one(all))) {
 		b = read_one(some);
 		assert_non_null(b);
+		if (n % 2)
+			store_source_rest(some);
 		same_request(a, b);
 		assert_null(b->response);
 		assert_int_equal(b->client.port, parts == STORE_SENT ? 0 : a->client.port);
@@ -186,6 +189,47 @@ static void test_parts(void **state)
 	run_sql(p->path, "DROP INDEX exchange_time");
 	st = open_store(p->path, STORE_READ);
 	check_parts(st, STORE_SENT);
+	store_close(st);
+}
+
+/* Writes something, and cuts the log behind it. SQLITE_BUSY: somebody still reads in it. */
+static int cut_log(const char *path)
+{
+	sqlite3 *db = NULL;
+	int rc;
+
+	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+	assert_int_equal(
+		sqlite3_exec(db, "UPDATE capture SET source = 'x'", NULL, NULL, NULL), SQLITE_OK);
+	rc = sqlite3_wal_checkpoint_v2(db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+	assert_int_equal(sqlite3_close(db), SQLITE_OK);
+	return rc;
+}
+
+/* A source at rest keeps nobody from cutting the log, and goes on where it was. */
+static void test_rest(void **state)
+{
+	struct place *p = *state;
+	struct store *st = recorded(p->path);
+	struct store_choice choice = {.parts = STORE_SENT};
+	struct source *source;
+	struct exchange *ex;
+	struct err err;
+	unsigned n = 0;
+
+	assert_int_equal(store_source_of(st, &choice, &source, &err), SC_OK);
+	while ((ex = read_one(source))) {
+		assert_int_equal(ex->ts_us, T0 + n * STEP_US);
+		exchange_free(ex);
+		if (n++ % 300)
+			continue;
+		if (n == 1)
+			assert_int_equal(cut_log(p->path), SQLITE_BUSY);
+		store_source_rest(source);
+		assert_int_equal(cut_log(p->path), SQLITE_OK);
+	}
+	assert_int_equal(n, EXCHANGES);
+	source_free(source);
 	store_close(st);
 }
 
@@ -322,6 +366,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		PLACED(test_ranges),
 		PLACED(test_parts),
+		PLACED(test_rest),
 		PLACED(test_without),
 		PLACED(test_look),
 		PLACED(test_origins),

@@ -23,21 +23,24 @@ static inline void node_fetch(const struct node *n)
 }
 
 enum queue_policy {
-	QUEUE_WAIT,	 /* queue_push blocks while it is full */
-	QUEUE_WAIT_LONG, /* and then until half of it is free: few long turns instead of many */
-	QUEUE_REFUSE,	 /* queue_push returns SC_EFULL: drop the newest, and count it */
+	QUEUE_WAIT,   /* queue_push blocks while it is full */
+	QUEUE_REFUSE, /* queue_push returns SC_EFULL: drop the newest, and count it */
 };
 
 struct queue;
 
 /* NULL: no memory. Holds at most max_bytes, but always at least one node. */
 struct queue *queue_new(size_t max_bytes, enum queue_policy policy);
+/* Before it is used: a producer that had to wait goes on when the nth part is free, 8 unless told: few
+ * long turns, or many short ones. */
+void queue_set_room(struct queue *q, unsigned nth);
 /* Both threads are done with it; nodes still inside are given to `drop`. */
 void queue_free(struct queue *q, void (*drop)(struct node *));
 
 /* Producer. A node is moved only on SC_OK. SC_EFULL; SC_ECLOSED once the consumer gave up. What is
  * pushed becomes visible at the next queue_publish, or after QUEUE_BATCH nodes by itself. */
 int queue_push(struct queue *q, struct node *n, size_t bytes);
+bool queue_is_full(const struct queue *q, size_t bytes); /* for a node of that many: it may wait */
 void queue_publish(struct queue *q);
 bool queue_half_full(const struct queue *q); /* or more, as far as was seen at the last publish */
 /* A node that the consumer returned, moved, or NULL. New ones are seen at each publish. */

@@ -66,6 +66,10 @@ int store_source_of(struct store *st, const struct store_choice *choice, struct 
 int store_source_new(struct store *st, int64_t capture_id, enum store_parts parts,
 		     struct source **ret, struct err *err);
 
+/* Lets go of such a source's view of the file until the next exchange is asked for: as long as there
+ * is one, a writer's log only grows. Without the index of times it is kept all the same. */
+void store_source_rest(struct source *source);
+
 /* How much there is; all 0 when there is nothing. Known at once, however much it is. */
 struct store_extent {
 	int64_t first_us, last_us; /* when the first and the last exchange were recorded */
