@@ -237,7 +237,22 @@ def sleeping(b, nginx, rate, n):
     return [float(x) for x in run.out.split()], run
 
 
-def h2load_paced(b, nginx, rate):
+def h2load_argv(b, url, rate):
+    each = rate / CONNECTIONS
+    return [
+        "h2load", "--h1", "-t1", f"-c{CONNECTIONS}", f"--rps={each}",
+        f"--duration={b.args.seconds}", url
+    ]  # fmt: skip
+
+
+def hey_argv(b, url, rate):
+    return ["hey", "-z", f"{b.args.seconds}s", "-c", CONNECTIONS, "-q", rate / CONNECTIONS, url]
+
+
+PACED_PEERS = {"h2load --rps": h2load_argv, "hey -q": hey_argv}
+
+
+def peer_paced(b, nginx, rate, argv):
     """Its clients send by timers of their own; an even schedule from its first request on is what
     it is held to, as it has no other."""
     file = b.data / "paced.pcap"
@@ -248,11 +263,7 @@ def h2load_paced(b, nginx, rate):
     )
     try:
         dump.wait_until_it_says("listening on")
-        each = rate / CONNECTIONS
-        run = measure(
-            "h2load", "--h1", "-t1", f"-c{CONNECTIONS}", f"--rps={each}",
-            f"--duration={b.args.seconds}", nginx.url + "/n/00000000"
-        )  # fmt: skip
+        run = measure(*argv(b, nginx.url + "/n/00000000", rate))
         wait_until_still(file)
         dump.interrupt()
         dump.finish()
@@ -278,7 +289,11 @@ def pace_rows(b, nginx, rate):
             slept.append(spread(late))
             cpu["slept"].append(run.cpu * 1e6 / len(late))
 
-    peer, run = h2load_paced(b, nginx, rate)
+    peers = {
+        name: peer_paced(b, nginx, rate, argv)
+        for name, argv in PACED_PEERS.items()
+        if shutil.which(name.split()[0])
+    }
 
     def row(name, spreads, us):
         return [name, *(f"{median(column):,.0f}" for column in zip(*spreads)), us]
@@ -287,7 +302,9 @@ def pace_rows(b, nginx, rate):
         row(f"{rate:,}/s: shadow-ctl's account", own, median(cpu["own"])),
         row("  the kernel's time stamps", kernel, None),
         row("  a sender that sleeps each gap (once)", slept, median(cpu["slept"])),
-        row("  h2load --rps, the kernel's (once)", [spread(peer)], run.cpu * 1e6 / n),
+    ] + [
+        row(f"  {name}, the kernel's (once)", [spread(late)], run.cpu * 1e6 / len(late))
+        for name, (late, run) in peers.items()
     ]
 
 
@@ -299,7 +316,7 @@ def bench_pace(b):
     head = ["sends after their due time, us", "p50", "p99", "p99.9", "max", "drift", "CPU us each"]
     table(f"on schedule for {b.args.seconds} s, medians of {b.args.pace_rounds}", head, rows)
     print("drift: what the last hundredth is later than the first. tcpdump runs beside all but the")
-    print("one that sleeps. h2load is held to an even schedule from its first request on.")
+    print("one that sleeps. h2load and hey are held to an even schedule from their first request on.")
     print("aim: p99 under 100 us at 10,000/s on an idle machine, and no drift")
 
 
