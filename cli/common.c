@@ -13,6 +13,7 @@
 #include "cli.h"
 
 #define OTHER_FILES 64u /* stores, pipes, names being resolved */
+#define FILES_EACH 2u  /* of a connection: ours, and libcurl's */
 
 void say(const char *fmt, ...)
 {
@@ -50,7 +51,7 @@ static uint64_t raise_open_files(uint64_t wanted)
 
 int open_files_allow(uint64_t connections, struct err *err)
 {
-	uint64_t wanted = connections + OTHER_FILES, allowed = raise_open_files(wanted);
+	uint64_t wanted = FILES_EACH * connections + OTHER_FILES, allowed = raise_open_files(wanted);
 
 	if (allowed >= wanted)
 		return SC_OK;

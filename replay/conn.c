@@ -5,6 +5,7 @@
 #include "conn.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
@@ -13,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "engine.h"
 #include "replay/connect.h"
@@ -176,18 +178,16 @@ static int on_connected(void *arg, char *ip, char *local_ip, int port, int local
 	return CURL_PREREQFUNC_OK;
 }
 
-/* libcurl's way to the socket leads through the transfer, which is over by now. Without a way of
- * our own libcurl's does, at its price. */
-static void take_tls(struct conn *c)
+/* libcurl's way to the socket leads through the transfer, which is over by now. */
+static int take_tls(struct conn *c)
 {
-	BIO *bio = c->ssl ? BIO_new_socket(c->fd, BIO_NOCLOSE) : NULL;
+	BIO *bio = BIO_new_socket(c->fd, BIO_NOCLOSE);
 
-	if (!bio) {
-		c->ssl = NULL;
-		return;
-	}
+	if (!bio)
+		return SC_ENOMEM;
 	SSL_set_bio(c->ssl, bio, bio); /* moved */
 	SSL_set_mode(c->ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+	return SC_OK;
 }
 
 int conn_init(struct conn *c, CURLM *multi, const struct replay_options *options, void *owner)
@@ -199,6 +199,7 @@ int conn_init(struct conn *c, CURLM *multi, const struct replay_options *options
 		return SC_ENOMEM;
 	rc |= curl_easy_setopt(easy, CURLOPT_CONNECT_ONLY, 1L);
 	rc |= curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L);
+	rc |= curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN, (long)INT_MAX); /* none is too old */
 	/* In TLS, ALPN offers this and nothing else. */
 	rc |= curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
 	if (options->target->tls) {
@@ -243,6 +244,39 @@ int conn_open(struct conn *c)
 	return SC_OK;
 }
 
+/* libcurl believes that the connection is idle, since it was only to open it. Once a second, when it
+ * opens another, it closes those idle ones that have bytes to be read, and its descriptor's number
+ * is then somebody else's. So the socket is ours alone from now on, and in libcurl's place is one
+ * that nobody ever says anything on. */
+static int take_socket(int libcurls, int *ret)
+{
+	int quiet = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int own = fcntl(libcurls, F_DUPFD_CLOEXEC, 0);
+	int rc = quiet >= 0 && own >= 0 && dup3(quiet, libcurls, O_CLOEXEC) >= 0 ? SC_OK : SC_EIO;
+
+	if (quiet >= 0)
+		close(quiet);
+	if (rc && own >= 0)
+		close(own);
+	*ret = own;
+	return rc;
+}
+
+/* Where only libcurl knows the TLS session, the way leads through it, at its price. */
+static int take_over(struct conn *c, int libcurls)
+{
+	c->fd = libcurls;
+	c->own = false;
+	if (c->tls && !c->ssl)
+		return SC_OK;
+	if (take_socket(libcurls, &c->fd)) {
+		c->fd = -1;
+		return SC_EIO;
+	}
+	c->own = true;
+	return c->ssl ? take_tls(c) : SC_OK;
+}
+
 int conn_opened(struct conn *c, struct addr *ret_peer)
 {
 	curl_socket_t fd = CURL_SOCKET_BAD;
@@ -256,8 +290,8 @@ int conn_opened(struct conn *c, struct addr *ret_peer)
 		peer.len = 0;
 	if (!curl_easy_getinfo(c->easy, CURLINFO_PRIMARY_PORT, &port))
 		peer.port = (uint16_t)port;
-	c->fd = fd;
-	take_tls(c);
+	if (take_over(c, fd))
+		return SC_EIO; /* conn_close() takes back what was taken */
 	*ret_peer = peer;
 	return SC_OK;
 }
@@ -268,6 +302,9 @@ void conn_close(struct conn *c)
 	if (c->added)
 		curl_multi_remove_handle(c->multi, c->easy);
 	c->added = false;
+	if (c->own)
+		close(c->fd); /* after TLS has said goodbye on it */
+	c->own = false;
 	c->fd = -1;
 	c->ssl = NULL;
 }

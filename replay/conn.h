@@ -23,6 +23,7 @@ struct conn {
 	const struct replay_options *options; /* borrowed */
 	struct conn_way way;
 	int fd;	    /* -1 unless open */
+	bool own;   /* it is ours to close, and not libcurl's */
 	bool added; /* in the multi: connecting or open */
 	bool tls;
 	SSL *ssl; /* libcurl's, borrowed while open; NULL: no TLS, or only libcurl knows it */

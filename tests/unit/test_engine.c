@@ -9,6 +9,8 @@
 #include <cmocka.h>
 
 #include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -342,6 +344,65 @@ static void test_untaken(void **state)
 	assert_true(conn_untaken(&c, 6));
 	assert_false(conn_untaken(&c, 7));
 	close(c.fd);
+	close(listener);
+}
+
+static struct conn *connected(CURLM *multi, const struct replay_options *options)
+{
+	static struct conn c;
+	struct addr peer;
+	int running = 1, left;
+	CURLMsg *msg = NULL;
+
+	assert_int_equal(conn_init(&c, multi, options, &c), SC_OK);
+	assert_int_equal(conn_open(&c), SC_OK);
+	while (!msg) {
+		assert_int_equal(curl_multi_perform(multi, &running), CURLM_OK);
+		msg = curl_multi_info_read(multi, &left);
+		if (!msg)
+			assert_int_equal(curl_multi_poll(multi, NULL, 0, 1000, NULL), CURLM_OK);
+	}
+	assert_int_equal(msg->data.result, CURLE_OK);
+	assert_int_equal(conn_opened(&c, &peer), SC_OK);
+	assert_int_equal(peer.port, options->target->port);
+	return &c;
+}
+
+/* libcurl closes idle connections that have bytes to be read, and takes ours for such: so it never
+ * gets to see any. */
+static void test_own_socket(void **state)
+{
+	struct target_url target;
+	struct replay_options options = {.target = &target, .timeout_us = 20000000};
+	CURLM *multi = curl_multi_init();
+	curl_socket_t libcurls = CURL_SOCKET_BAD;
+	char url[64], bytes[8];
+	struct err err;
+	struct conn *c;
+	uint16_t port;
+	int listener = bound_socket(&port), peer, own;
+	size_t n;
+
+	(void)state;
+	assert_int_equal(listen(listener, 1), 0);
+	snprintf(url, sizeof(url), "http://127.0.0.1:%u", port);
+	assert_int_equal(target_parse(url, &target, &err), SC_OK);
+	c = connected(multi, &options);
+	peer = accept(listener, NULL, NULL);
+	assert_int_equal(send(peer, "answer", 6, 0), 6);
+	assert_int_equal(curl_easy_getinfo(c->easy, CURLINFO_ACTIVESOCKET, &libcurls), CURLE_OK);
+	assert_int_not_equal(libcurls, c->fd);
+	assert_int_equal(recv(libcurls, bytes, 1, MSG_PEEK | MSG_DONTWAIT), -1);
+	assert_int_equal(errno, EAGAIN);
+	assert_int_equal(recv(c->fd, bytes, 1, MSG_PEEK), 1);
+	assert_int_equal(conn_recv(c, bytes, sizeof(bytes), &n), SC_OK);
+	assert_int_equal(n, 6);
+	own = c->fd;
+	conn_done(c);
+	assert_int_equal(fcntl(own, F_GETFD), -1);
+	assert_int_equal(recv(peer, bytes, 1, 0), 0);
+	curl_multi_cleanup(multi);
+	close(peer);
 	close(listener);
 }
 
@@ -798,6 +859,7 @@ int main(void)
 		cmocka_unit_test(test_hostile),	   cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_stale),	   cmocka_unit_test(test_gone),
 		cmocka_unit_test(test_untaken),	   cmocka_unit_test(test_full_reads),
+		cmocka_unit_test(test_own_socket),
 		cmocka_unit_test(test_retried_once),
 		cmocka_unit_test(test_order),	   cmocka_unit_test(test_no_order),
 		cmocka_unit_test(test_pace),	   cmocka_unit_test(test_large),
