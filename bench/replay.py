@@ -316,7 +316,7 @@ def bench_pace(b):
     head = ["sends after their due time, us", "p50", "p99", "p99.9", "max", "drift", "CPU us each"]
     table(f"on schedule for {b.args.seconds} s, medians of {b.args.pace_rounds}", head, rows)
     print("drift: what the last hundredth is later than the first. tcpdump runs beside all but the")
-    print("one that sleeps. h2load and hey are held to an even schedule from their first request on.")
+    print("one that sleeps. h2load and hey are held to an even schedule from their first request.")
     print("aim: p99 under 100 us at 10,000/s on an idle machine, and no drift")
 
 

@@ -3,10 +3,13 @@
 servers that are odd but right, which cost nothing."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 from harness import request, run, select
 from pcapfile import simple
+from servers import fleeting
 from servers.moods import (
     MoodyServer,
     answer,
@@ -240,3 +243,27 @@ def test_a_server_that_will_not_have_it(tmp_path):
     with MoodyServer(answer(told)) as server:
         replay(store, server)
     assert [r["status"] for r in results(store)] == [417, 200]
+
+
+def test_connections_that_do_not_last(tmp_path):
+    """Many come and go while others are in use, for longer than a second: whatever looks after the
+    connections must keep its hands off those, and each request gets its own answer."""
+    n = 40_000
+    store = dataset(tmp_path, [request("GET", f"/n/{i}") for i in range(n)])
+    with subprocess.Popen([sys.executable, fleeting.__file__], stdout=subprocess.PIPE) as server:
+        try:
+            url = f"http://127.0.0.1:{int(server.stdout.readline())}"
+            pace = ("--max", "--connections", 64, "--order", "none", "--timeout", "10s")
+            done = run("replay", store, "--to", url, *pace, "--json")
+        finally:
+            server.kill()
+    summary = json.loads(done.out)
+    assert (summary["sent"], summary["failed"]) == (n, 0), summary["errors"]
+    got = select(
+        store,
+        "select e.path, b.data from result r join exchange e on e.id = r.exchange_id"
+        " join body b on b.id = r.body",
+    )
+    assert len(got) == n
+    for path, body in got:
+        assert bytes(body) == fleeting.body_of(int(path.rsplit("/", 1)[1]))
