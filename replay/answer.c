@@ -288,7 +288,6 @@ struct answer *answer_new(enum answer_keep keep, size_t body_max)
 	buf_init(&a->body, body_max);
 	buf_init(&a->head, LIMIT_HEAD_BYTES);
 	buf_init(&a->trailer, LIMIT_TRAILER_BYTES);
-	forget(a);
 	answer_begin(a, false);
 	return a;
 }

@@ -19,9 +19,8 @@ int route_table_open(struct store *st, struct route_table **ret, struct err *err
 void route_table_free(struct route_table *t); /* NULL is fine */
 
 /* The row of the route that a path (without its query) is of; 0: it has none, or there are
- * LIMIT_TEMPLATES. A path that nobody served teaches nothing (`served` false: a status of 4xx or 5xx):
- * scanners try hundreds. Inside a
- * transaction. */
+ * LIMIT_TEMPLATES. A path that nobody served teaches nothing (`served` false: a status of 4xx or
+ * 5xx): scanners try hundreds. Inside a transaction. */
 int route_table_find(struct route_table *t, struct span path, bool served, int64_t *ret_id,
 		     struct err *err);
 

@@ -305,6 +305,7 @@ static void test_gone(void **state)
 	assert_int_equal(r->stats.sent, 3);
 	assert_int_equal(r->stats.failed, 0);
 	assert_int_equal(server_seen(s), 3);
+	assert_int_equal(r->stats.retried, 0);
 	assert_int_equal(r->stats.connections, 3);
 	run_free(r);
 	server_stop(s);
