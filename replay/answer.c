@@ -44,6 +44,7 @@ struct answer {
 	size_t feed_head; /* bytes of it that may belong to the head */
 	struct slice reason;
 	struct fields fields;
+	bool settled; /* both */
 	struct buf trailer;
 	struct fields trailer_fields;
 };
@@ -263,7 +264,7 @@ static void forget(struct answer *a)
 	llhttp_set_lenient_chunked_length(&a->parser, 1);
 	a->parser.data = a;
 	a->known = 0;
-	a->in_body = a->counted = false;
+	a->in_body = a->counted = a->settled = false;
 	a->keeps_alive = false;
 	a->status = a->flags = 0;
 	a->n_interim = 0;
@@ -456,19 +457,28 @@ static int take_trailer(struct answer *a, struct message *m)
 	return message_set_trailer(m, a->trailer.data, (uint32_t)a->trailer.len, f->items, f->n);
 }
 
-static int take_full(struct answer *a, struct message **ret)
+/* From the wire's offsets to the message's; once, as a head that is known stays. */
+static void settle_head(struct answer *a)
 {
-	uint32_t from = a->head_from, end = head_end(a);
-	struct message *m = NULL;
-	int rc;
-
+	if (a->settled)
+		return;
+	a->settled = true;
 	for (uint32_t i = 0; i < a->fields.n; i++) {
 		struct field *f = &a->fields.items[i];
 
-		settle(a->head.data, &f->name, from);
-		settle(a->head.data, &f->value, from);
+		settle(a->head.data, &f->name, a->head_from);
+		settle(a->head.data, &f->value, a->head_from);
 	}
-	settle(a->head.data, &a->reason, a->reason.len ? from : 0);
+	settle(a->head.data, &a->reason, a->reason.len ? a->head_from : 0);
+}
+
+static int take_full(struct answer *a, struct message **ret)
+{
+	uint32_t from = a->head_from, end = a->known ? a->known : head_end(a);
+	struct message *m = NULL;
+	int rc;
+
+	settle_head(a);
 	rc = message_new(a->head.data + from, end - from, a->fields.items, a->fields.n, a->body_max,
 			 &m);
 	if (rc)

@@ -101,7 +101,9 @@ struct shot *lane_pop(struct lanes *ls, struct lane *l)
 	if (!shot)
 		return NULL;
 	l->first = (struct shot *)(void *)shot->node.next;
-	if (!l->first)
+	if (l->first)
+		shot_fetch(l->first); /* by its turn it is there */
+	else
 		l->last = NULL;
 	shot->node.next = NULL;
 	ls->queued--;
