@@ -7,9 +7,7 @@
 #define AHEAD (MOST_HELD / 2)
 #define NEAR 64u /* in a closed loop: enough, and few enough to stay in the cache */
 #define FILL_AT_ONCE 64u
-#define STARVED_NS NS_PER_MS	/* until an empty feed is asked again ... */
-#define HUNGRY_NS (100 * NS_PER_US) /* ... where nothing is to be waited for but it ... */
-#define WOKEN_NS (100 * NS_PER_MS) /* ... where something else wakes us */
+#define HUNGRY_NS (100 * NS_PER_US) /* as STARVED_NS, where only the feed is waited for */
 #define WARM_AHEAD_NS NS_PER_S	/* before its request is due a connection is opened */
 #define WARM_UNORDERED 64u	/* opened before the start where any connection serves */
 
@@ -50,57 +48,35 @@ uint64_t ahead_clear(struct engine *e)
 	uint64_t n = e->ahead.n;
 
 	while (e->ahead.first)
-		shot_over(e, ahead_pop(e));
+		loop_shot_over(&e->loop, ahead_pop(e));
 	return n;
 }
 
 bool ahead_is_filled(const struct engine *e)
 {
-	return e->feed_ended || e->ahead.n >= AHEAD;
-}
-
-static int64_t ask_again(const struct engine *e)
-{
-	if (e->feed->wake_fd > 0)
-		return WOKEN_NS;
-	return e->options->closed_loop ? HUNGRY_NS : STARVED_NS;
+	return e->loop.feed_ended || e->ahead.n >= AHEAD;
 }
 
 static bool wants_more(const struct engine *e)
 {
-	uint32_t depth = e->begun && e->options->closed_loop ? NEAR : AHEAD;
+	uint32_t depth = e->loop.begun && e->loop.options->closed_loop ? NEAR : AHEAD;
 
-	return e->ahead.n < depth && e->ahead.n + lanes_queued(e->lanes) < MOST_HELD;
+	return e->ahead.n < depth && e->ahead.n + lanes_queued(e->loop.lanes) < MOST_HELD;
 }
 
 static void fill(struct engine *e, int64_t now, uint32_t most)
 {
-	if (e->feed_ended || now < e->feed_at_ns)
-		return;
-	while (wants_more(e) && most--) {
-		struct shot *shot;
-		int rc = e->feed->next(e->feed, &shot, e->err);
+	int64_t again = e->loop.options->closed_loop ? HUNGRY_NS : STARVED_NS;
+	struct shot *shot;
 
-		if (rc == 1) {
-			e->stats->taken++;
-			push(&e->ahead, shot);
-			continue;
-		}
-		if (rc == SC_EAGAIN) {
-			e->feed_at_ns = now + ask_again(e);
-			return;
-		}
-		e->feed_ended = true;
-		if (rc < 0)
-			give_up(e, rc);
-		return;
-	}
+	while (wants_more(e) && most-- && loop_take(&e->loop, now, again, &shot))
+		push(&e->ahead, shot);
 }
 
 void ahead_fill(struct engine *e, int64_t now)
 {
 	/* While it sends, few at a time: a request may be due in between. */
-	fill(e, now, e->begun ? FILL_AT_ONCE : AHEAD);
+	fill(e, now, e->loop.begun ? FILL_AT_ONCE : AHEAD);
 }
 
 void ahead_fill_one(struct engine *e, int64_t now)
@@ -111,17 +87,17 @@ void ahead_fill_one(struct engine *e, int64_t now)
 static void open_for(struct engine *e, struct slot *s)
 {
 	if (slot_connect(e, s))
-		give_up_memory(e);
+		loop_give_up_memory(&e->loop);
 }
 
 /* In order each recorded connection has its own. */
 static void warm_lane(struct engine *e, const struct shot *shot)
 {
-	struct lane *l = lanes_get(e->lanes, shot->connection);
+	struct lane *l = lanes_get(e->loop.lanes, shot->connection);
 	struct slot *s;
 
 	if (!l) {
-		give_up_memory(e);
+		loop_give_up_memory(&e->loop);
 		return;
 	}
 	if (l->slot == LANE_NO_SLOT) {
@@ -129,7 +105,7 @@ static void warm_lane(struct engine *e, const struct shot *shot)
 			return;
 		s = slot_new(e);
 		s->lane = l;
-		l->slot = (uint32_t)(s - e->slots);
+		l->slot = slot_number(e, s);
 		open_for(e, s);
 		return;
 	}
@@ -142,26 +118,26 @@ static void warm_lane(struct engine *e, const struct shot *shot)
 
 static bool is_near(const struct engine *e, const struct shot *shot, int64_t now)
 {
-	int64_t since = e->begun ? now - e->start_ns : 0;
+	int64_t since = e->loop.begun ? now - e->loop.start_ns : 0;
 
-	return e->options->closed_loop || shot->offset_ns <= since + WARM_AHEAD_NS;
+	return e->loop.options->closed_loop || shot->offset_ns <= since + WARM_AHEAD_NS;
 }
 
 static bool may_warm(const struct engine *e)
 {
-	if (e->n_slots >= e->options->connections)
+	if (e->n_slots >= e->loop.options->connections)
 		return false;
-	if (!e->common)
+	if (!e->loop.common)
 		return true;
-	return !e->begun && (e->options->closed_loop || e->n_slots < WARM_UNORDERED);
+	return !e->loop.begun && (e->loop.options->closed_loop || e->n_slots < WARM_UNORDERED);
 }
 
 void ahead_warm(struct engine *e, int64_t now)
 {
 	struct ahead *a = &e->ahead;
 
-	while (!e->rc && a->cold && may_warm(e) && is_near(e, a->cold, now)) {
-		if (e->common)
+	while (!e->loop.rc && a->cold && may_warm(e) && is_near(e, a->cold, now)) {
+		if (e->loop.common)
 			open_for(e, slot_new(e));
 		else
 			warm_lane(e, a->cold);

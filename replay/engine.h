@@ -7,16 +7,9 @@
 #include <sys/queue.h>
 
 #include "conn.h"
-#include "core/limits.h"
-#include "lanes.h"
+#include "loop.h"
 #include "replay/answer.h"
-#include "replay/replay.h"
 
-#define NS_PER_US INT64_C(1000)
-#define NS_PER_MS INT64_C(1000000)
-#define NS_PER_S INT64_C(1000000000)
-#define NEVER INT64_MAX
-#define LATE_NS NS_PER_MS
 #define RECEIVE_BYTES (64u * KIB)
 
 enum slot_state {
@@ -51,68 +44,32 @@ struct ahead {
 };
 
 struct engine {
-	const struct replay_options *options;
-	struct shot_feed *feed;
-	struct result_sink *sink;
-	struct replay_stats *stats;
-	struct err *err;
-	int rc; /* why the run ends early */
-
-	CURLM *multi;
-	int epoll;
-	int64_t curl_due_ns;
+	struct loop loop; /* first */
 	struct slot *slots;
 	uint32_t n_slots;      /* used so far */
 	uint32_t n_connecting; /* of these */
 	struct slot_list idle; /* most recently used first */
 	struct slot_list busy; /* in order of sent_ns, hence of their time-outs */
-	struct lanes *lanes;
-	struct lane *common; /* of all shots, when no order is kept */
-
 	struct ahead ahead;
-	bool feed_ended;
-	int64_t feed_at_ns; /* the feed had nothing, and is asked again then */
-
-	struct replay_start own_start;
-	struct replay_start *start;
-	bool ready;	      /* and the start was told so */
-	bool begun;	      /* the schedule runs */
-	bool stopping;
+	bool ready;	  /* and the start was told so */
 	int64_t born_ns;
-	int64_t start_ns;     /* offset 0, when it has begun */
-	int64_t end_ns;	      /* nothing begins then or later */
-	int64_t spun_ns;      /* waited awake in all */
-	int64_t next_tick_ns;
-	int64_t wall_ns; /* CLOCK_REALTIME - CLOCK_MONOTONIC at the start */
+	int64_t spun_ns; /* waited awake in all */
 	uint8_t in[RECEIVE_BYTES];
 };
 
-int64_t now_ns(void); /* CLOCK_MONOTONIC */
-
-static inline int64_t wall_us(const struct engine *e, int64_t ns)
+static inline uint32_t slot_number(const struct engine *e, const struct slot *s)
 {
-	return (ns + e->wall_ns) / NS_PER_US;
+	return (uint32_t)(s - e->slots);
 }
 
-/* The run ends with this, unless something else ended it before. */
-void give_up(struct engine *e, int rc);
-void give_up_memory(struct engine *e);
-
-/* An event that is about a slot carries this. */
+/* An event that is about a slot carries this: an even number. */
 static inline uint64_t tag_slot(const struct engine *e, const struct slot *s)
 {
-	return (uint64_t)(s - e->slots) << 1;
+	return (uint64_t)slot_number(e, s) << 1;
 }
-
-void watch(int epoll, int fd, uint32_t events, uint64_t tag);
 
 /* A place that was never used, NULL when there is none. */
 struct slot *slot_new(struct engine *e);
-
-/* Back to who made it. */
-void shot_over(struct engine *e, struct shot *shot);
-/* Throws a shot away that is later than anybody wants it; false: it is not. */
-bool shot_drop_late(struct engine *e, struct shot *shot, int64_t now);
 
 /* Takes from the feed as far as there is room. */
 void ahead_fill(struct engine *e, int64_t now);
@@ -131,7 +88,7 @@ void slot_begin(struct engine *e, struct slot *s, struct shot *shot);
 /* The slot is in no list and has nothing to do: it takes what waits longest, or is idle. */
 void slot_release(struct engine *e, struct slot *s);
 int slot_connect(struct engine *e, struct slot *s); /* SC_ENOMEM */
-/* libcurl is done with connecting. A refused origin goes to give_up(). */
+/* libcurl is done with connecting. A refused origin ends the run. */
 void slot_connected(struct engine *e, struct slot *s, CURLcode code);
 /* No longer; a request it was for counts as unsent. */
 void slot_give_up_connecting(struct engine *e, struct slot *s);

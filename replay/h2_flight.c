@@ -8,26 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-void h2_give_up(struct h2 *h, int rc)
-{
-	if (!h->rc)
-		h->rc = rc;
-}
-
-void h2_give_up_memory(struct h2 *h)
-{
-	if (!h->rc)
-		h->rc = err_set(h->err, SC_ENOMEM, "out of memory");
-}
-
-void h2_shot_over(struct h2 *h, struct shot *shot)
-{
-	if (h->feed->done)
-		h->feed->done(h->feed, shot);
-	else
-		shot_free(shot);
-}
-
 /* What the target chose in TLS (RFC 7301); true where there is no TLS, or no way to know. */
 static bool speaks_h2(CURL *easy)
 {
@@ -47,7 +27,7 @@ static bool speaks_h2(CURL *easy)
  * join, and one that could not has to begin again. */
 static CURLcode set_version(struct flight *f)
 {
-	bool tls = f->h->options->target->tls;
+	bool tls = f->h->loop.options->target->tls;
 	CURLcode rc;
 
 	rc = curl_easy_setopt(f->easy, CURLOPT_HTTP_VERSION,
@@ -60,7 +40,7 @@ static bool opened_unasked(const struct flight *f)
 {
 	long opened = 0;
 
-	return !f->h->options->target->tls && !f->opens &&
+	return !f->h->loop.options->target->tls && !f->opens &&
 	       !curl_easy_getinfo(f->easy, CURLINFO_NUM_CONNECTS, &opened) && opened > 0;
 }
 
@@ -76,9 +56,9 @@ static int on_ready(void *arg, char *ip, char *local_ip, int port, int local_por
 	(void)local_port;
 	if (!ip || addr_parse(ip, &peer))
 		peer.len = 0;
-	rc = target_refuse_origin(&peer, h->options->origins, h->options->n_origins, h->err);
+	rc = loop_refuse_origin(&h->loop, &peer);
 	if (rc) {
-		h2_give_up(h, rc);
+		loop_give_up(&h->loop, rc);
 		return CURL_PREREQFUNC_ABORT;
 	}
 	if (!speaks_h2(f->easy)) {
@@ -92,7 +72,7 @@ static int on_ready(void *arg, char *ip, char *local_ip, int port, int local_por
 		return CURL_PREREQFUNC_ABORT;
 	}
 	if (f->tries > 0) {
-		h->stats->retried++;
+		h->loop.stats->retried++;
 		f->shot->retried = true;
 	}
 	f->unasked = opened_unasked(f);
@@ -101,8 +81,7 @@ static int on_ready(void *arg, char *ip, char *local_ip, int port, int local_por
 	if (f->tries++ > 0)
 		return CURL_PREREQFUNC_OK;
 	f->sent_ns = now_ns();
-	if (!h->options->closed_loop && !f->shot->retried && f->sent_ns - f->shot->due_ns > LATE_NS)
-		h->stats->late++;
+	loop_count_sent(&h->loop, f->shot, f->sent_ns);
 	TAILQ_INSERT_TAIL(&h->sent, f, link);
 	return CURL_PREREQFUNC_OK;
 }
@@ -163,7 +142,7 @@ static enum result_error error_of(const struct flight *f, CURLcode code)
 
 static void count_sizes(struct flight *f)
 {
-	struct replay_stats *st = f->h->stats;
+	struct replay_stats *st = f->h->loop.stats;
 	long head_out = 0, head_in = 0, opened = 0;
 	curl_off_t body_out = 0, body_in = 0;
 
@@ -177,69 +156,22 @@ static void count_sizes(struct flight *f)
 	st->connections += (uint64_t)opened;
 }
 
-static void count_end(struct flight *f, int64_t end_ns, enum result_error error)
-{
-	struct replay_stats *st = f->h->stats;
-
-	st->in_flight--;
-	if (error != RESULT_ERROR_NONE) {
-		st->failed++;
-		st->failed_sent += f->sent_ns != 0;
-		st->errors[error]++;
-		return;
-	}
-	st->sent++;
-	st->status[f->answer.status % STATUS_CODES]++;
-	histogram_add(&st->service, end_ns - f->sent_ns);
-	histogram_add(&st->latency, end_ns - f->shot->due_ns);
-}
-
-/* `m` is moved; NULL where there is an error. */
-static int deliver(struct flight *f, int64_t end_ns, enum result_error error, struct message *m)
-{
-	struct h2 *h = f->h;
-	struct result *r = result_new();
-
-	if (!r) {
-		message_free(m);
-		return err_set(h->err, SC_ENOMEM, "out of memory");
-	}
-	r->exchange_id = f->shot->exchange_id;
-	r->pass = f->shot->pass;
-	r->due_us = h2_wall_us(h, f->shot->due_ns);
-	r->error = error;
-	if (f->sent_ns)
-		r->sent_us = h2_wall_us(h, f->sent_ns);
-	if (f->sent_ns && f->first_ns)
-		r->ttfb_us = (f->first_ns - f->sent_ns) / NS_PER_US;
-	if (m) {
-		r->duration_us = (end_ns - f->sent_ns) / NS_PER_US;
-		r->latency_us = (end_ns - f->shot->due_ns) / NS_PER_US;
-		m->first_us = h2_wall_us(h, f->first_ns);
-		m->last_us = h2_wall_us(h, end_ns);
-		r->response = m;
-	}
-	return h->sink->ops->put(h->sink, r, h->err);
-}
-
 /* The next of its lane, or of the lane that waits longest; or it is idle. */
 static void flight_release(struct h2 *h, struct flight *f)
 {
 	struct lane *l = f->lane;
-	struct shot *shot = lane_pop(h->lanes, l);
+	struct shot *shot;
 
-	if (!shot && !h->common) {
-		lanes_unbind(h->lanes, l);
-		f->lane = l = lanes_next_waiting(h->lanes);
-		if (l) {
-			l->slot = (uint32_t)(f - h->flights);
-			shot = lane_pop(h->lanes, l);
-		}
-	}
-	if (shot) {
+	while ((l = lanes_go_on(h->loop.lanes, l, flight_number(h, f))) &&
+	       (shot = lane_pop(h->loop.lanes, l))) {
+		if (loop_drop_late(&h->loop, shot, now_ns()))
+			continue;
+		f->lane = l;
 		flight_begin(h, f, shot);
 		return;
 	}
+	if (l && !h->loop.common)
+		lanes_unbind(h->loop.lanes, l);
 	f->lane = NULL;
 	TAILQ_INSERT_HEAD(&h->idle, f, link);
 }
@@ -247,27 +179,27 @@ static void flight_release(struct h2 *h, struct flight *f)
 void flight_end(struct flight *f, enum result_error error)
 {
 	struct h2 *h = f->h;
-	int64_t end_ns = now_ns();
+	struct ended end = {f->shot, f->sent_ns, f->first_ns, now_ns(), error};
 	struct message *m = NULL;
 	int rc = SC_OK;
 
-	curl_multi_remove_handle(h->multi, f->easy);
+	curl_multi_remove_handle(h->loop.multi, f->easy);
 	if (f->sent_ns)
 		TAILQ_REMOVE(&h->sent, f, link);
 	if (error == RESULT_ERROR_NONE)
 		rc = h2_answer_take(&f->answer, &m);
 	if (f->no_memory || rc == SC_ENOMEM)
-		h2_give_up_memory(h);
+		loop_give_up_memory(&h->loop);
 	else if (rc)
-		error = rc == SC_EFULL ? RESULT_ERROR_TOO_LARGE : RESULT_ERROR_MALFORMED;
+		end.error = rc == SC_EFULL ? RESULT_ERROR_TOO_LARGE : RESULT_ERROR_MALFORMED;
 	count_sizes(f);
-	count_end(f, end_ns, error);
-	if (h->sink && h->options->save != SAVE_ANSWERS_NONE && !h->rc)
-		h2_give_up(h, deliver(f, end_ns, error, m));
+	loop_count_end(&h->loop, &end, f->answer.status);
+	if (loop_delivers(&h->loop) && !h->loop.rc)
+		loop_give_up(&h->loop, loop_deliver(&h->loop, &end, m));
 	else
 		message_free(m);
 	h2_request_done(&f->request);
-	h2_shot_over(h, f->shot);
+	loop_shot_over(&h->loop, f->shot);
 	f->shot = NULL;
 	flight_release(h, f);
 }
@@ -296,8 +228,8 @@ static CURLcode set_request(struct flight *f)
 static int flight_add(struct h2 *h, struct flight *f)
 {
 	f->unasked = false;
-	if (set_version(f) || conn_way_next(f->easy, h->options, &f->way) ||
-	    curl_multi_add_handle(h->multi, f->easy))
+	if (set_version(f) || conn_way_next(f->easy, h->loop.options, &f->way) ||
+	    curl_multi_add_handle(h->loop.multi, f->easy))
 		return SC_ENOMEM;
 	return SC_OK;
 }
@@ -307,14 +239,14 @@ static void flight_reopen(struct flight *f)
 {
 	struct h2 *h = f->h;
 
-	curl_multi_remove_handle(h->multi, f->easy);
+	curl_multi_remove_handle(h->loop.multi, f->easy);
 	if (f->sent_ns)
 		TAILQ_REMOVE(&h->sent, f, link);
 	f->sent_ns = 0;
 	f->tries = 0;
 	f->opens = true;
 	if (flight_add(h, f))
-		h2_give_up_memory(h);
+		loop_give_up_memory(&h->loop);
 }
 
 void flight_begin(struct h2 *h, struct flight *f, struct shot *shot)
@@ -322,19 +254,19 @@ void flight_begin(struct h2 *h, struct flight *f, struct shot *shot)
 	int rc = h2_request_make(shot, &f->request);
 
 	assert(!f->shot);
-	if (h->options->closed_loop)
+	if (h->loop.options->closed_loop)
 		shot->due_ns = now_ns();
 	f->shot = shot;
 	f->sent_ns = f->first_ns = 0;
 	f->tries = 0;
 	f->error = RESULT_ERROR_NONE;
 	h2_answer_clear(&f->answer);
-	h->stats->in_flight++;
+	h->loop.stats->in_flight++;
 	/* The very first. */
-	f->opens = h->stats->sent + h->stats->failed == 0 && h->stats->in_flight == 1;
+	f->opens = h->loop.stats->sent + h->loop.stats->failed == 0 && h->loop.stats->in_flight == 1;
 	/* The shot's bytes are our own, so it is always memory. */
 	if (rc || set_request(f) || flight_add(h, f))
-		h2_give_up_memory(h);
+		loop_give_up_memory(&h->loop);
 }
 
 static CURLcode configure(struct flight *f)
@@ -357,18 +289,18 @@ static struct flight *flight_new(struct h2 *h)
 {
 	struct flight *f;
 
-	if (h->n_flights >= h->options->connections)
+	if (h->n_flights >= h->loop.options->connections)
 		return NULL;
 	f = &h->flights[h->n_flights];
 	f->h = h;
 	f->easy = curl_easy_init();
-	if (!f->easy || conn_configure(f->easy, h->options, f) || configure(f)) {
+	if (!f->easy || conn_configure(f->easy, h->loop.options, f) || configure(f)) {
 		curl_easy_cleanup(f->easy);
 		f->easy = NULL;
-		h2_give_up_memory(h);
+		loop_give_up_memory(&h->loop);
 		return NULL;
 	}
-	h2_answer_init(&f->answer, h->options->save == SAVE_ANSWERS_FULL, LIMIT_RESPONSE_BODY);
+	h2_answer_init(&f->answer, h->loop.options->save == SAVE_ANSWERS_FULL, LIMIT_RESPONSE_BODY);
 	h->n_flights++;
 	return f;
 }
@@ -376,7 +308,7 @@ static struct flight *flight_new(struct h2 *h)
 void flight_done(struct flight *f)
 {
 	if (f->shot)
-		curl_multi_remove_handle(f->h->multi, f->easy);
+		curl_multi_remove_handle(f->h->loop.multi, f->easy);
 	curl_easy_cleanup(f->easy);
 	conn_way_done(&f->way);
 	h2_request_done(&f->request);
@@ -398,12 +330,12 @@ void flight_cancel(struct flight *f)
 {
 	struct h2 *h = f->h;
 
-	curl_multi_remove_handle(h->multi, f->easy);
+	curl_multi_remove_handle(h->loop.multi, f->easy);
 	h2_request_done(&f->request);
-	h2_shot_over(h, f->shot);
+	loop_shot_over(&h->loop, f->shot);
 	f->shot = NULL;
-	h->stats->unsent++;
-	h->stats->in_flight--;
+	h->loop.stats->unsent++;
+	h->loop.stats->in_flight--;
 	flight_release(h, f);
 }
 
@@ -414,7 +346,7 @@ static bool is_stale(const struct flight *f, CURLcode code)
 	long opened = 0;
 
 	if (code == CURLE_OK || f->error != RESULT_ERROR_NONE || !f->sent_ns || f->first_ns ||
-	    f->shot->retried || !f->shot->idempotent || f->h->stopping)
+	    f->shot->retried || !f->shot->idempotent || f->h->loop.stopping)
 		return false;
 	return !curl_easy_getinfo(f->easy, CURLINFO_NUM_CONNECTS, &opened) && opened == 0;
 }
@@ -423,7 +355,7 @@ void flight_over(struct flight *f, CURLcode code)
 {
 	if (is_stale(f, code)) {
 		f->shot->retried = true;
-		f->h->stats->retried++;
+		f->h->loop.stats->retried++;
 		flight_reopen(f);
 	} else if (f->unasked) {
 		flight_reopen(f);

@@ -6,8 +6,9 @@
 
 #include <sys/queue.h>
 
-#include "engine.h"
+#include "conn.h"
 #include "h2_message.h"
+#include "loop.h"
 
 /* One request on its way. */
 struct flight {
@@ -30,45 +31,18 @@ struct flight {
 TAILQ_HEAD(flight_list, flight);
 
 struct h2 {
-	const struct replay_options *options;
-	struct shot_feed *feed;
-	struct result_sink *sink;
-	struct replay_stats *stats;
-	struct err *err;
-	int rc; /* why the run ends early */
-
-	CURLM *multi;
-	int epoll;
-	int64_t curl_due_ns;
+	struct loop loop; /* first */
 	struct flight *flights;
 	uint32_t n_flights; /* used so far */
 	struct flight_list idle;
 	struct flight_list sent; /* in order of sent_ns, hence of their time-outs */
-	struct lanes *lanes;
-	struct lane *common; /* of all shots, when no order is kept */
-
-	struct shot *next; /* taken from the feed and not due yet; owned */
-	bool feed_ended;
-	int64_t feed_at_ns; /* the feed had nothing, and is asked again then */
-	struct replay_start own_start;
-	struct replay_start *start;
-	bool begun, stopping;
-	int64_t start_ns, end_ns;
-	int64_t next_tick_ns;
-	int64_t wall_ns; /* CLOCK_REALTIME - CLOCK_MONOTONIC */
+	struct shot *next;	 /* taken from the feed and not due yet; owned */
 };
 
-static inline int64_t h2_wall_us(const struct h2 *h, int64_t ns)
+static inline uint32_t flight_number(const struct h2 *h, const struct flight *f)
 {
-	return (ns + h->wall_ns) / NS_PER_US;
+	return (uint32_t)(f - h->flights);
 }
-
-/* The run ends with this, unless something else ended it before. */
-void h2_give_up(struct h2 *h, int rc);
-void h2_give_up_memory(struct h2 *h);
-
-/* Back to who made it. */
-void h2_shot_over(struct h2 *h, struct shot *shot);
 
 /* A free one, bound to nothing. NULL: all are on their way, or no memory, which is given up for. */
 struct flight *flight_take(struct h2 *h);

@@ -124,11 +124,6 @@ void lanes_wait(struct lanes *ls, struct lane *l)
 	ls->wait_last = l;
 }
 
-struct lane *lanes_first_waiting(const struct lanes *ls)
-{
-	return ls->wait_first;
-}
-
 struct lane *lanes_next_waiting(struct lanes *ls)
 {
 	struct lane *l = ls->wait_first;
@@ -147,6 +142,22 @@ void lanes_unbind(struct lanes *ls, struct lane *l)
 	l->slot = LANE_NO_SLOT;
 	if (!l->first && !l->waiting)
 		lane_end(ls, l);
+}
+
+struct lane *lanes_go_on(struct lanes *ls, struct lane *own, uint32_t slot)
+{
+	struct lane *waiting = ls->wait_first;
+	bool goes_on = own && own->first;
+
+	if (!waiting || (goes_on && own->first->due_ns <= waiting->first->due_ns))
+		return own;
+	(void)lanes_next_waiting(ls);
+	if (own)
+		lanes_unbind(ls, own);
+	if (goes_on)
+		lanes_wait(ls, own);
+	waiting->slot = slot;
+	return waiting;
 }
 
 uint64_t lanes_queued(const struct lanes *ls)

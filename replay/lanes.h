@@ -35,7 +35,11 @@ struct shot *lane_pop(struct lanes *ls, struct lane *l); /* NULL: empty */
 /* Lanes that wait for a slot, first come first served. */
 void lanes_wait(struct lanes *ls, struct lane *l);
 struct lane *lanes_next_waiting(struct lanes *ls); /* NULL: none */
-struct lane *lanes_first_waiting(const struct lanes *ls); /* the same, and it goes on waiting */
+
+/* The lane that a slot goes on with: its own (NULL: it has none), unless one that waits has
+ * something that was due before. Where there are fewer connections than lanes, none is left out
+ * that way. */
+struct lane *lanes_go_on(struct lanes *ls, struct lane *own, uint32_t slot);
 
 /* Takes the slot off it, and ends a lane that nothing is in. */
 void lanes_unbind(struct lanes *ls, struct lane *l);

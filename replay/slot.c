@@ -12,7 +12,7 @@ static void slot_read(struct engine *e, struct slot *s);
  * reads goes on to the end of what is there; the end of the stream tells by itself. */
 static void slot_watch(struct engine *e, const struct slot *s, uint32_t out)
 {
-	watch(e->epoll, s->conn.fd, EPOLLIN | EPOLLRDHUP | EPOLLET | out, tag_slot(e, s));
+	watch(e->loop.epoll, s->conn.fd, EPOLLIN | EPOLLRDHUP | EPOLLET | out, tag_slot(e, s));
 }
 
 static void slot_watch_out(struct engine *e, struct slot *s, bool out)
@@ -29,61 +29,14 @@ void slot_close(struct slot *s)
 	s->watches_out = s->peer_ended = false;
 }
 
-static int deliver(struct engine *e, struct slot *s, int64_t end_ns, enum result_error error)
-{
-	struct result *r = result_new();
-	int rc;
-
-	if (!r)
-		return err_set(e->err, SC_ENOMEM, "out of memory");
-	r->exchange_id = s->shot->exchange_id;
-	r->pass = s->shot->pass;
-	r->due_us = wall_us(e, s->shot->due_ns);
-	r->error = error;
-	if (s->sent_ns)
-		r->sent_us = wall_us(e, s->sent_ns);
-	if (s->first_ns)
-		r->ttfb_us = (s->first_ns - s->sent_ns) / NS_PER_US;
-	if (error == RESULT_ERROR_NONE) {
-		rc = answer_take(s->answer, &r->response);
-		if (rc) {
-			result_free(r);
-			return err_set(e->err, rc, "out of memory");
-		}
-		r->duration_us = (end_ns - s->sent_ns) / NS_PER_US;
-		r->latency_us = (end_ns - s->shot->due_ns) / NS_PER_US;
-		r->response->first_us = wall_us(e, s->first_ns);
-		r->response->last_us = wall_us(e, end_ns);
-	}
-	return e->sink->ops->put(e->sink, r, e->err);
-}
-
-static void count_end(struct engine *e, const struct slot *s, int64_t end_ns,
-		      enum result_error error)
-{
-	struct replay_stats *st = e->stats;
-
-	st->in_flight--;
-	if (error != RESULT_ERROR_NONE) {
-		st->failed++;
-		st->failed_sent += s->sent_ns != 0;
-		st->errors[error]++;
-		return;
-	}
-	st->sent++;
-	st->status[answer_status(s->answer) % STATUS_CODES]++;
-	histogram_add(&st->service, end_ns - s->sent_ns);
-	histogram_add(&st->latency, end_ns - s->shot->due_ns);
-}
-
 int slot_connect(struct engine *e, struct slot *s)
 {
 	int rc = SC_OK;
 
 	if (!s->conn.easy)
-		rc = conn_init(&s->conn, e->multi, e->options, s);
+		rc = conn_init(&s->conn, e->loop.multi, e->loop.options, s);
 	if (!rc && !s->answer) {
-		s->answer = answer_new(e->options->save == SAVE_ANSWERS_FULL ? ANSWER_KEEP_FULL
+		s->answer = answer_new(e->loop.options->save == SAVE_ANSWERS_FULL ? ANSWER_KEEP_FULL
 									     : ANSWER_KEEP_STATUS,
 				       LIMIT_RESPONSE_BODY);
 		rc = s->answer ? SC_OK : SC_ENOMEM;
@@ -108,7 +61,7 @@ static void slot_send(struct engine *e, struct slot *s)
 		if (rc)
 			break;
 		s->out += n;
-		e->stats->bytes_out += n;
+		e->loop.stats->bytes_out += n;
 	}
 	if (rc == SC_EIO) {
 		/* The answer may have come before the connection went (413 and the like). */
@@ -125,9 +78,7 @@ static void slot_fire(struct engine *e, struct slot *s, int64_t now)
 	s->state = SLOT_BUSY;
 	s->sent_ns = now;
 	TAILQ_INSERT_TAIL(&e->busy, s, link);
-	if (!s->shot->retried && !e->options->closed_loop &&
-	    s->sent_ns - s->shot->due_ns > LATE_NS)
-		e->stats->late++;
+	loop_count_sent(&e->loop, s->shot, now);
 	answer_begin(s->answer, s->shot->head);
 	slot_send(e, s);
 }
@@ -142,44 +93,30 @@ void slot_begin(struct engine *e, struct slot *s, struct shot *shot)
 	s->sent_ns = s->first_ns = 0;
 	s->send_broke = false;
 	s->reused = conn_is_open(&s->conn);
-	e->stats->in_flight++;
+	e->loop.stats->in_flight++;
 	now = now_ns();
-	if (e->options->closed_loop)
+	if (e->loop.options->closed_loop)
 		shot->due_ns = now;
 	if (s->reused)
 		slot_fire(e, s, now);
 	else if (slot_connect(e, s))
-		give_up_memory(e);
-}
-
-/* The lane that the slot goes on with: its own, unless one that has no slot waits for something
- * that was due before. Where there are fewer connections than lanes, none is left out that way. */
-static struct lane *lane_next(struct engine *e, struct slot *s)
-{
-	struct lane *own = e->common ? e->common : s->lane;
-	struct lane *waiting = lanes_first_waiting(e->lanes);
-	bool goes_on = own && own->first;
-
-	if (!waiting || (goes_on && own->first->due_ns <= waiting->first->due_ns))
-		return own;
-	(void)lanes_next_waiting(e->lanes);
-	if (own)
-		lanes_unbind(e->lanes, own);
-	if (goes_on)
-		lanes_wait(e->lanes, own);
-	s->lane = waiting;
-	waiting->slot = (uint32_t)(s - e->slots);
-	return waiting;
+		loop_give_up_memory(&e->loop);
 }
 
 void slot_release(struct engine *e, struct slot *s)
 {
-	struct lane *l;
+	struct loop *loop = &e->loop;
+	struct lane *l = loop->common ? loop->common : s->lane;
 	struct shot *shot;
 
 	s->state = SLOT_IDLE;
-	while ((l = lane_next(e, s)) && (shot = lane_pop(e->lanes, l))) {
-		if (e->options->drop_late_us && shot_drop_late(e, shot, now_ns()))
+	while ((l = lanes_go_on(loop->lanes, l, slot_number(e, s)))) {
+		if (!loop->common)
+			s->lane = l;
+		shot = lane_pop(loop->lanes, l);
+		if (!shot)
+			break;
+		if (loop->options->drop_late_us && loop_drop_late(loop, shot, now_ns()))
 			continue;
 		slot_begin(e, s, shot);
 		return;
@@ -187,21 +124,32 @@ void slot_release(struct engine *e, struct slot *s)
 	TAILQ_INSERT_HEAD(&e->idle, s, link);
 }
 
+static int deliver(struct engine *e, struct slot *s, const struct ended *end)
+{
+	struct message *m = NULL;
+
+	if (end->error == RESULT_ERROR_NONE && answer_take(s->answer, &m))
+		return err_set(e->loop.err, SC_ENOMEM, "out of memory");
+	return loop_deliver(&e->loop, end, m);
+}
+
 static void slot_finish(struct engine *e, struct slot *s, int64_t end_ns, enum result_error error,
 			bool keep)
 {
-	count_end(e, s, end_ns, error);
-	if (e->sink && e->options->save != SAVE_ANSWERS_NONE) {
-		int rc = deliver(e, s, end_ns, error);
+	struct ended end = {s->shot, s->sent_ns, s->first_ns, end_ns, error};
+
+	loop_count_end(&e->loop, &end, answer_status(s->answer));
+	if (loop_delivers(&e->loop)) {
+		int rc = deliver(e, s, &end);
 
 		if (rc)
-			give_up(e, rc);
+			loop_give_up(&e->loop, rc);
 	}
 	if (s->state == SLOT_BUSY)
 		TAILQ_REMOVE(&e->busy, s, link);
 	if (!keep)
 		slot_close(s);
-	shot_over(e, s->shot);
+	loop_shot_over(&e->loop, s->shot);
 	s->shot = NULL;
 	slot_release(e, s);
 }
@@ -219,16 +167,16 @@ void slot_fail(struct engine *e, struct slot *s, enum result_error error)
 	/* A server closes idle connections at the moment we use one. Sending again is safe where
 	 * the request changes nothing by being repeated, or where none of it has arrived (RFC
 	 * 9112, 9.3.1). */
-	if (is_stale(s, error) && !e->stopping &&
+	if (is_stale(s, error) && !e->loop.stopping &&
 	    (s->shot->idempotent || conn_untaken(&s->conn, s->out))) {
 		TAILQ_REMOVE(&e->busy, s, link);
 		slot_close(s);
 		s->shot->retried = true;
 		s->reused = s->send_broke = false;
 		s->out = 0;
-		e->stats->retried++;
+		e->loop.stats->retried++;
 		if (slot_connect(e, s))
-			give_up_memory(e);
+			loop_give_up_memory(&e->loop);
 		return;
 	}
 	slot_finish(e, s, now_ns(), error, false);
@@ -255,12 +203,12 @@ static bool slot_take(struct engine *e, struct slot *s, size_t n)
 
 	if (!s->first_ns)
 		s->first_ns = now;
-	e->stats->bytes_in += n;
+	e->loop.stats->bytes_in += n;
 	state = answer_feed(s->answer, e->in, n, &used);
 	if (state == ANSWER_MORE)
 		return false;
 	if (state == ANSWER_NO_MEMORY)
-		give_up_memory(e);
+		loop_give_up_memory(&e->loop);
 	if (state == ANSWER_DONE) {
 		/* Bytes behind the answer belong to no request; a request that is not whole yet
 		 * cannot be left behind either. */
@@ -342,27 +290,27 @@ void slot_give_up_connecting(struct engine *e, struct slot *s)
 	slot_close(s);
 	e->n_connecting--;
 	if (s->shot) {
-		shot_over(e, s->shot);
+		loop_shot_over(&e->loop, s->shot);
 		s->shot = NULL;
-		e->stats->unsent++;
-		e->stats->in_flight--;
+		e->loop.stats->unsent++;
+		e->loop.stats->in_flight--;
 	}
 	slot_release(e, s);
 }
 
 static void slot_open(struct engine *e, struct slot *s, const struct addr *peer)
 {
-	int rc = target_refuse_origin(peer, e->options->origins, e->options->n_origins, e->err);
+	int rc = loop_refuse_origin(&e->loop, peer);
 
 	if (rc) {
-		give_up(e, rc);
+		loop_give_up(&e->loop, rc);
 		return;
 	}
 	slot_watch(e, s, 0);
-	e->stats->connections++;
-	if (s->shot && shot_drop_late(e, s->shot, now_ns())) {
+	e->loop.stats->connections++;
+	if (s->shot && loop_drop_late(&e->loop, s->shot, now_ns())) {
 		s->shot = NULL;
-		e->stats->in_flight--;
+		e->loop.stats->in_flight--;
 	}
 	if (s->shot)
 		slot_fire(e, s, now_ns());

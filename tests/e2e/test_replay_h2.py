@@ -400,6 +400,25 @@ def test_it_costs_its_own(mood, names, tmp_path):
     assert {r["error"] for r in rows if r["error"]} <= names
 
 
+def test_late_is_dropped(tmp_path):
+    """One at a time, and the first takes longer than the rest may be late."""
+    store = dataset(tmp_path, [request("GET", f"/{i}") for i in range(4)])
+
+    def moody(sock, stream, n):
+        return hang(sock, stream) if n == 1 else good(sock, stream)
+
+    with h2.H2Server(moody) as server:
+        run(
+            *("replay", store, "--to", server.url, "--http2", "--connections", "1"),
+            *("--timeout", "800ms", "--drop-late", "300ms"),
+            status=1,
+        )
+        assert len(server.streams) == 1
+    summary = json.loads(select(store, "SELECT summary FROM replay")[0]["summary"])
+    assert summary["skipped_by"] == {"too_late": 3}
+    assert summary["errors"] == {"response timeout": 1}
+
+
 def test_goaway(tmp_path):
     """A server that ends its connection politely costs nothing."""
     store = dataset(tmp_path, [request("GET", f"/{i}") for i in range(6)])
