@@ -234,27 +234,25 @@ static int add_comment(struct buf *out, const struct exchange *ex)
 	return rc ? rc : buf_add_str(out, "\n");
 }
 
-static int render_command(const struct exchange *ex, uint64_t number, struct format_notes *notes,
-			  struct buf *out)
+static int render_command(const struct exchange *ex, struct render *r, struct buf *out)
 {
 	const struct message *m = ex->request;
 	const char *refusal = request_refusal(ex);
 	bool head = span_eq(message_method(m), span_str("HEAD"));
 	int rc;
 
-	(void)number;
 	if (!refusal && head && m->body.len)
 		refusal = "HEAD requests with a body, left out";
 	if (refusal) {
-		format_note(notes, refusal);
+		format_note(r->notes, refusal);
 		return SC_OK;
 	}
 	if (m->n_trailer_fields)
-		format_note(notes, "trailers of requests, left out");
+		format_note(r->notes, "trailers of requests, left out");
 	rc = add_comment(out, ex);
 	return rc ? rc
 		  : add_command(out, ex, m->body.len || (!head && request_has(m, "Content-Length")),
-				notes);
+				r->notes);
 }
 
 int curl_sink_new(const struct format_args *args, struct sink **ret, struct err *err)

@@ -87,18 +87,17 @@ static int add_record(struct buf *out, char type, const struct exchange *ex, uin
 	return SC_OK;
 }
 
-static int render_records(const struct exchange *ex, uint64_t number, struct format_notes *notes,
-			  struct buf *out)
+static int render_records(const struct exchange *ex, struct render *r, struct buf *out)
 {
 	const struct message *m = ex->request;
 	int64_t span_us = m->first_us && m->last_us >= m->first_us ? m->last_us - m->first_us : 0;
 	int64_t wait_us = ex->ttfb_us >= 0 ? ex->ttfb_us : 0;
-	int rc = add_record(out, '1', ex, number, ex->ts_us, span_us, notes);
+	int rc = add_record(out, '1', ex, r->number, ex->ts_us, span_us, r->notes);
 
 	if (rc || out->len == 0 || !ex->response)
 		return rc;
 	span_us = ex->duration_us < 0 ? -1 : ex->duration_us - wait_us;
-	return add_record(out, '2', ex, number, ex->ts_us + wait_us, span_us, notes);
+	return add_record(out, '2', ex, r->number, ex->ts_us + wait_us, span_us, r->notes);
 }
 
 /* What an id has no place for, and what comes out of it differently. */

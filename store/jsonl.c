@@ -10,6 +10,7 @@
 #include "core/json.h"
 #include "format_io.h"
 #include "format_private.h"
+#include "render.h"
 
 #define TIME_MAX 253402300799999999ll /* the end of the year 9999 */
 
@@ -18,14 +19,6 @@ struct jsonl_source {
 	struct infile *in;
 	struct jsonl_reader reader;
 	bool stopped;
-};
-
-struct jsonl_sink {
-	struct sink sink; /* first */
-	struct output *out;
-	struct format_notes *notes; /* borrowed */
-	struct buf line, scratch;
-	uint64_t kept;
 };
 
 /* --- writing ------------------------------------------------------------------------------- */
@@ -79,71 +72,16 @@ int jsonl_add(struct buf *out, struct buf *scratch, const struct exchange *ex)
 	return rc ? rc : buf_add_str(out, "}");
 }
 
-static int jsonl_put(struct sink *s, const struct exchange *ex, struct err *err)
+static int render_line(const struct exchange *ex, struct render *r, struct buf *out)
 {
-	struct jsonl_sink *w = (struct jsonl_sink *)s;
-	int rc;
+	int rc = jsonl_add(out, &r->scratch, ex);
 
-	buf_clear(&w->line);
-	rc = jsonl_add(&w->line, &w->scratch, ex);
-	if (!rc)
-		rc = buf_add_str(&w->line, "\n");
-	if (rc == SC_EFULL) {
-		format_note(w->notes, "exchanges whose line would be longer than 64 MiB, left out");
-		return SC_OK;
-	}
-	if (rc)
-		return err_set(err, rc, "%s: no memory", output_name(w->out));
-	rc = output_add(w->out, buf_span(&w->line), err);
-	w->kept += rc == SC_OK;
-	return rc;
+	return rc ? rc : buf_add_str(out, "\n");
 }
-
-static int jsonl_finish(struct sink *s, int64_t now_us, struct err *err)
-{
-	(void)now_us;
-	return output_finish(((struct jsonl_sink *)s)->out, err);
-}
-
-static uint64_t jsonl_kept(const struct sink *s)
-{
-	return ((const struct jsonl_sink *)s)->kept;
-}
-
-static void jsonl_sink_free(struct sink *s)
-{
-	struct jsonl_sink *w = (struct jsonl_sink *)s;
-
-	output_free(w->out);
-	buf_done(&w->line);
-	buf_done(&w->scratch);
-	free(w);
-}
-
-static const struct sink_ops jsonl_sink_ops = {
-	.put = jsonl_put,
-	.finish = jsonl_finish,
-	.kept = jsonl_kept,
-	.free = jsonl_sink_free,
-};
 
 int jsonl_sink_new(const struct format_args *args, struct sink **ret, struct err *err)
 {
-	struct jsonl_sink *w = calloc(1, sizeof(*w));
-	int rc;
-
-	if (!w)
-		return err_set(err, SC_ENOMEM, "%s: no memory", args->path);
-	w->sink.ops = &jsonl_sink_ops;
-	w->notes = args->notes;
-	buf_init(&w->line, LIMIT_FORMAT_RECORD);
-	buf_init(&w->scratch, LIMIT_FORMAT_RECORD);
-	rc = output_open(args->path, &w->out, err);
-	if (rc)
-		jsonl_sink_free(&w->sink);
-	else
-		*ret = &w->sink; /* moved */
-	return rc;
+	return render_sink_new(args, NULL, render_line, ret, err);
 }
 
 /* --- reading ------------------------------------------------------------------------------- */

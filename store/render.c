@@ -11,10 +11,10 @@
 struct render_sink {
 	struct sink sink; /* first */
 	struct output *output;
-	struct format_notes *notes; /* borrowed */
 	render_exchange *render;
+	struct render about;
 	struct buf text; /* of one exchange */
-	uint64_t number, kept;
+	uint64_t kept;
 };
 
 static int render_put(struct sink *s, const struct exchange *ex, struct err *err)
@@ -23,9 +23,10 @@ static int render_put(struct sink *s, const struct exchange *ex, struct err *err
 	int rc;
 
 	buf_clear(&r->text);
-	rc = r->render(ex, r->number++, r->notes, &r->text);
+	rc = r->render(ex, &r->about, &r->text);
+	r->about.number++;
 	if (rc == SC_EFULL) {
-		format_note(r->notes, "exchanges over 64 MiB as text, left out");
+		format_note(r->about.notes, "exchanges over 64 MiB as text, left out");
 		return SC_OK;
 	}
 	if (rc)
@@ -52,6 +53,7 @@ static void render_free(struct sink *s)
 
 	output_free(r->output);
 	buf_done(&r->text);
+	buf_done(&r->about.scratch);
 	free(r);
 }
 
@@ -71,8 +73,9 @@ int render_sink_new(const struct format_args *args, const char *head, render_exc
 	if (!r)
 		return err_set(err, SC_ENOMEM, "%s: no memory", args->path);
 	r->sink.ops = &render_ops;
-	r->notes = args->notes;
 	r->render = render;
+	r->about.notes = args->notes;
+	buf_init(&r->about.scratch, LIMIT_FORMAT_RECORD);
 	buf_init(&r->text, LIMIT_FORMAT_RECORD);
 	rc = output_open(args->path, &r->output, err);
 	if (!rc && head)

@@ -9,10 +9,15 @@
 #include "core/stage.h"
 #include "store/format.h"
 
-/* Appends the exchange, the number-th from 0, to `out`; or nothing, and counts why. SC_ENOMEM;
- * SC_EFULL: it is left out with a note. */
-typedef int render_exchange(const struct exchange *ex, uint64_t number, struct format_notes *notes,
-			    struct buf *out);
+struct render {
+	uint64_t number;	    /* of the exchange, from 0 */
+	struct format_notes *notes; /* borrowed */
+	struct buf scratch;	    /* of one exchange; holds anything, or nothing */
+};
+
+/* Appends the exchange to `out`; or nothing, and counts why. SC_ENOMEM; SC_EFULL: it is left out with
+ * a note. */
+typedef int render_exchange(const struct exchange *ex, struct render *r, struct buf *out);
 
 /* `head` stands at the front of the file; NULL: nothing. */
 int render_sink_new(const struct format_args *args, const char *head, render_exchange *render,

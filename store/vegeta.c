@@ -112,16 +112,14 @@ static int add_url(struct buf *out, const struct exchange *ex, struct format_not
 	return rc;
 }
 
-static int render_target(const struct exchange *ex, uint64_t number, struct format_notes *notes,
-			 struct buf *out)
+static int render_target(const struct exchange *ex, struct render *r, struct buf *out)
 {
 	const struct message *m = ex->request;
 	const char *refusal = request_refusal(ex);
 	int rc;
 
-	(void)number;
 	if (refusal) {
-		format_note(notes, refusal);
+		format_note(r->notes, refusal);
 		return SC_OK;
 	}
 	rc = buf_add_str(out, "{\"method\": ");
@@ -130,9 +128,9 @@ static int render_target(const struct exchange *ex, uint64_t number, struct form
 	if (!rc)
 		rc = buf_add_str(out, ", \"url\": ");
 	if (!rc)
-		rc = add_url(out, ex, notes);
+		rc = add_url(out, ex, r->notes);
 	if (!rc)
-		rc = add_header(out, m, notes);
+		rc = add_header(out, m, r->notes);
 	if (!rc && m->body.len) {
 		rc = buf_add_str(out, ", \"body\": \"");
 		if (!rc)
