@@ -73,6 +73,25 @@ int db_integer(struct store *st, const char *sql, int64_t *ret, struct err *err)
 	return rc;
 }
 
+int db_start(struct store *st, const char *sql, int64_t started_us, const char *where,
+	     const char *json, int64_t *ret_id, struct err *err)
+{
+	sqlite3_stmt *q = NULL;
+	int rc = db_prepare(st, sql, &q, err);
+
+	if (rc)
+		return rc;
+	if (sqlite3_bind_int64(q, 1, started_us) || db_bind_text(q, 2, span_str(where), false) ||
+	    sqlite3_bind_text(q, 3, json, -1, SQLITE_STATIC))
+		rc = db_fail(st, err);
+	else
+		rc = db_run(st, q, err);
+	sqlite3_finalize(q);
+	if (!rc)
+		*ret_id = sqlite3_last_insert_rowid(st->db);
+	return rc;
+}
+
 int db_end(struct store *st, const char *sql, int64_t id, int64_t ended_us, const char *json,
 	   struct err *err)
 {

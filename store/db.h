@@ -48,6 +48,10 @@ int db_integer(struct store *st, const char *sql, int64_t *ret, struct err *err)
 	"strftime('%Y-%m-%dT%H:%M:%S', " us " / 1000000, 'unixepoch')"                             \
 	" || printf('.%06dZ', " us " % 1000000)"
 
+/* An INSERT of a run's row: ?1 the time, ?2 where from or to, ?3 JSON. *ret_id is the row's. */
+int db_start(struct store *st, const char *sql, int64_t started_us, const char *where,
+	     const char *json, int64_t *ret_id, struct err *err);
+
 /* An UPDATE that ends a run: ?1 its id, ?2 the time, ?3 JSON. Commits what is under way first, and
  * says so when there is no such row. */
 int db_end(struct store *st, const char *sql, int64_t id, int64_t ended_us, const char *json,

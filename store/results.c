@@ -293,28 +293,6 @@ static const struct result_sink_ops replay_ops = {
 	.free = replay_free,
 };
 
-static int insert_replay(struct store *st, int64_t started_us, const char *target,
-			 const char *options, int64_t *ret_id, struct err *err)
-{
-	sqlite3_stmt *q = NULL;
-	int rc = db_prepare(st,
-			    "INSERT INTO replay (started_at, target, options) VALUES ("
-			    DB_TIME_TEXT("?1") ", ?2, ?3)", &q, err);
-
-	if (rc)
-		return rc;
-	if (sqlite3_bind_int64(q, 1, started_us) ||
-	    db_bind_text(q, 2, span_str(target), false) ||
-	    sqlite3_bind_text(q, 3, options, -1, SQLITE_STATIC))
-		rc = db_fail(st, err);
-	else
-		rc = db_run(st, q, err);
-	sqlite3_finalize(q);
-	if (!rc)
-		*ret_id = sqlite3_last_insert_rowid(st->db);
-	return rc;
-}
-
 static int sink_new(struct store *st, enum save_mode save, struct replay_sink **ret,
 		    struct err *err)
 {
@@ -365,7 +343,10 @@ int store_replay_new(struct store *st, int64_t started_us, const char *target, c
 	int rc = sink_new(st, save, &w, err);
 
 	if (!rc)
-		rc = insert_replay(st, started_us, target, options, &id, err);
+		rc = db_start(st,
+			      "INSERT INTO replay (started_at, target, options) VALUES ("
+			      DB_TIME_TEXT("?1") ", ?2, ?3)",
+			      started_us, target, options, &id, err);
 	if (!rc)
 		rc = sink_bind(w, id, err);
 	if (rc) {

@@ -399,28 +399,6 @@ static struct capture_sink *sink_new(struct store *st)
 	return w;
 }
 
-static int insert_capture(struct store *st, int64_t started_us, const char *source,
-			  const char *options, int64_t *ret_id, struct err *err)
-{
-	sqlite3_stmt *q = NULL;
-	int rc = db_prepare(st,
-			    "INSERT INTO capture (started_at, source, options) VALUES ("
-			    DB_TIME_TEXT("?1") ", ?2, ?3)", &q, err);
-
-	if (rc)
-		return rc;
-	if (sqlite3_bind_int64(q, 1, started_us) ||
-	    db_bind_text(q, 2, span_str(source), false) ||
-	    sqlite3_bind_text(q, 3, options, -1, SQLITE_STATIC))
-		rc = db_fail(st, err);
-	else
-		rc = db_run(st, q, err);
-	sqlite3_finalize(q);
-	if (!rc)
-		*ret_id = sqlite3_last_insert_rowid(st->db);
-	return rc;
-}
-
 int store_capture_new(struct store *st, int64_t started_us, const char *source,
 		      const char *options, int64_t *ret_id, struct sink **ret, struct err *err)
 {
@@ -433,7 +411,10 @@ int store_capture_new(struct store *st, int64_t started_us, const char *source,
 	if (!rc)
 		rc = db_commit(st, err); /* the row is there from now on, whatever comes */
 	if (!rc)
-		rc = insert_capture(st, started_us, source, options, &w->capture_id, err);
+		rc = db_start(st,
+			      "INSERT INTO capture (started_at, source, options) VALUES ("
+			      DB_TIME_TEXT("?1") ", ?2, ?3)",
+			      started_us, source, options, &w->capture_id, err);
 	if (!rc)
 		rc = db_prepare(st, insert_sql, &w->insert, err);
 	if (!rc)
