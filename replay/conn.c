@@ -374,7 +374,12 @@ int conn_send(struct conn *c, const void *p, size_t len, size_t *ret_n)
 		code = curl_easy_send(c->easy, p, len, &n);
 		rc = tls_code(code, n, ret_n);
 	} else {
-		rc = plain_code(send(c->fd, p, len, MSG_DONTWAIT | MSG_NOSIGNAL), ret_n);
+		ssize_t sent = send(c->fd, p, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+		/* A reset that comes after the peer's end is told as a broken pipe. */
+		if (sent < 0 && errno == EPIPE)
+			return SC_ECLOSED;
+		rc = plain_code(sent, ret_n);
 	}
 	return rc == SC_ECLOSED ? SC_EAGAIN : rc; /* nothing was taken */
 }

@@ -51,14 +51,15 @@ static inline bool conn_is_open(const struct conn *c)
 	return c->fd >= 0;
 }
 
-/* SC_OK with *ret_n > 0; SC_EAGAIN: wait for the socket; SC_ECLOSED: the peer has closed (reading
- * only); SC_EPROTO: the peer said no in TLS, as to a missing client certificate (reading only);
- * SC_EIO: reset. */
+/* SC_OK with *ret_n > 0; SC_EAGAIN: wait for the socket; SC_ECLOSED: the peer has closed;
+ * SC_EPROTO: the peer said no in TLS, as to a missing client certificate (reading only); SC_EIO:
+ * reset. */
 int conn_send(struct conn *c, const void *p, size_t len, size_t *ret_n);
 int conn_recv(struct conn *c, void *p, size_t len, size_t *ret_n);
 
 /* Whether the target has taken none of the last `sent` bytes: its TCP has acknowledged none of them.
- * Also of a connection that was reset, until it is closed. False where that cannot be known. */
+ * Of a connection that the peer has closed, whose end acknowledges all that came before it; a reset
+ * says nothing. False where that cannot be known. */
 bool conn_untaken(const struct conn *c, size_t sent);
 
 /* What a failure to connect is called. */

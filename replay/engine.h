@@ -29,10 +29,12 @@ struct slot {
 	size_t out;		/* bytes of it that went out */
 	int64_t sent_ns;	/* when the first of them did */
 	int64_t first_ns;	/* first byte of the answer; 0: none yet */
+	int64_t answered_ns;	/* its last byte, when that came before the request was out; 0 */
 	bool reused;		/* the connection was open before this request */
 	bool watches_out;	/* epoll tells when it can take more bytes */
 	bool peer_ended;	/* what it said is all there will be */
 	bool send_broke;
+	bool was_reset; /* by the peer, as sending found out */
 };
 TAILQ_HEAD(slot_list, slot);
 

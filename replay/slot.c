@@ -7,6 +7,7 @@
 #include "engine.h"
 
 static void slot_read(struct engine *e, struct slot *s);
+static void slot_finish_answered(struct engine *e, struct slot *s, bool keep);
 
 /* By edges, as else the kernel would look at each socket once more before it sleeps. So whoever
  * reads goes on to the end of what is there; the end of the stream tells by itself. */
@@ -63,13 +64,16 @@ static void slot_send(struct engine *e, struct slot *s)
 		s->out += n;
 		e->loop.stats->bytes_out += n;
 	}
-	if (rc == SC_EIO) {
+	if (rc == SC_EIO || rc == SC_ECLOSED) {
 		/* The answer may have come before the connection went (413 and the like). */
 		s->send_broke = true;
+		s->was_reset = rc == SC_EIO;
 		slot_read(e, s);
 		return;
 	}
 	slot_watch_out(e, s, rc == SC_EAGAIN);
+	if (s->out == shot->len && s->answered_ns)
+		slot_finish_answered(e, s, !shot->closes && !s->peer_ended);
 }
 
 /* The connection is open: the request's time begins. */
@@ -90,8 +94,8 @@ void slot_begin(struct engine *e, struct slot *s, struct shot *shot)
 	assert(!s->shot);
 	s->shot = shot;
 	s->out = 0;
-	s->sent_ns = s->first_ns = 0;
-	s->send_broke = false;
+	s->sent_ns = s->first_ns = s->answered_ns = 0;
+	s->send_broke = s->was_reset = false;
 	s->reused = conn_is_open(&s->conn);
 	e->loop.stats->in_flight++;
 	now = now_ns();
@@ -154,32 +158,64 @@ static void slot_finish(struct engine *e, struct slot *s, int64_t end_ns, enum r
 	slot_release(e, s);
 }
 
+static void slot_finish_answered(struct engine *e, struct slot *s, bool keep)
+{
+	slot_finish(e, s, s->answered_ns, RESULT_ERROR_NONE, keep);
+}
+
+/* Sending again is safe where the request changes nothing by being repeated, or where none of it has
+ * arrived (RFC 9112, 9.3.1). After a reset that is not known of what went out: it may have been read
+ * and its acknowledgement still have waited. */
+static bool may_repeat(const struct engine *e, const struct slot *s, bool was_reset)
+{
+	if (!s->reused || s->shot->retried || e->loop.stopping)
+		return false;
+	return s->shot->idempotent || s->out == 0 || (!was_reset && conn_untaken(&s->conn, s->out));
+}
+
+static void slot_repeat(struct engine *e, struct slot *s)
+{
+	TAILQ_REMOVE(&e->busy, s, link);
+	slot_close(s);
+	s->shot->retried = true;
+	s->first_ns = 0;
+	s->reused = s->send_broke = s->was_reset = false;
+	s->out = 0;
+	e->loop.stats->retried++;
+	if (slot_connect(e, s))
+		loop_give_up_memory(&e->loop);
+}
+
+/* A server closes idle connections at the moment we use one. */
 static bool is_stale(const struct slot *s, enum result_error error)
 {
-	bool closed = error == RESULT_ERROR_EARLY_CLOSE || error == RESULT_ERROR_RESET ||
-		      error == RESULT_ERROR_SEND;
-
-	return closed && s->reused && !s->shot->retried && s->first_ns == 0;
+	return s->first_ns == 0 &&
+	       (error == RESULT_ERROR_EARLY_CLOSE || error == RESULT_ERROR_RESET ||
+		error == RESULT_ERROR_SEND);
 }
 
 void slot_fail(struct engine *e, struct slot *s, enum result_error error)
 {
-	/* A server closes idle connections at the moment we use one. Sending again is safe where
-	 * the request changes nothing by being repeated, or where none of it has arrived (RFC
-	 * 9112, 9.3.1). */
-	if (is_stale(s, error) && !e->loop.stopping &&
-	    (s->shot->idempotent || conn_untaken(&s->conn, s->out))) {
-		TAILQ_REMOVE(&e->busy, s, link);
-		slot_close(s);
-		s->shot->retried = true;
-		s->reused = s->send_broke = false;
-		s->out = 0;
-		e->loop.stats->retried++;
-		if (slot_connect(e, s))
-			loop_give_up_memory(&e->loop);
-		return;
-	}
-	slot_finish(e, s, now_ns(), error, false);
+	if (s->answered_ns)
+		slot_finish_answered(e, s, false);
+	else if (is_stale(s, error) &&
+		 may_repeat(e, s, s->was_reset || error == RESULT_ERROR_RESET))
+		slot_repeat(e, s);
+	else
+		slot_finish(e, s, now_ns(), error, false);
+}
+
+/* Some say so when they close an idle connection, to whoever asks next (RFC 9110, 15.5.9). */
+static bool is_idle_timeout(const struct slot *s)
+{
+	return answer_status(s->answer) == 408 && !answer_keeps_alive(s->answer);
+}
+
+/* The target wants the rest all the same: a success says nothing against it. */
+static bool goes_on_sending(const struct slot *s)
+{
+	return s->out < s->shot->len && answer_keeps_alive(s->answer) &&
+	       answer_status(s->answer) < 400 && !s->send_broke && !s->peer_ended;
 }
 
 static enum result_error answer_error(enum answer_state state)
@@ -201,15 +237,24 @@ static bool slot_take(struct engine *e, struct slot *s, size_t n)
 	enum answer_state state;
 	size_t used;
 
+	e->loop.stats->bytes_in += n;
+	if (s->answered_ns) {
+		slot_finish_answered(e, s, false);
+		return true;
+	}
 	if (!s->first_ns)
 		s->first_ns = now;
-	e->loop.stats->bytes_in += n;
 	state = answer_feed(s->answer, e->in, n, &used);
 	if (state == ANSWER_MORE)
 		return false;
 	if (state == ANSWER_NO_MEMORY)
 		loop_give_up_memory(&e->loop);
-	if (state == ANSWER_DONE) {
+	if (state == ANSWER_DONE && is_idle_timeout(s) && may_repeat(e, s, false)) {
+		slot_repeat(e, s);
+	} else if (state == ANSWER_DONE && used == n && goes_on_sending(s)) {
+		s->answered_ns = now;
+		return false;
+	} else if (state == ANSWER_DONE) {
 		/* Bytes behind the answer belong to no request; a request that is not whole yet
 		 * cannot be left behind either. */
 		bool keep = answer_keeps_alive(s->answer) && !s->shot->closes && used == n &&
@@ -226,7 +271,9 @@ static void slot_hung_up(struct engine *e, struct slot *s, int rc)
 {
 	bool any = s->first_ns != 0;
 
-	if (rc == SC_ECLOSED && any && answer_eof(s->answer) == ANSWER_DONE)
+	if (s->answered_ns)
+		slot_finish_answered(e, s, false);
+	else if (rc == SC_ECLOSED && any && answer_eof(s->answer) == ANSWER_DONE)
 		slot_finish(e, s, now_ns(), RESULT_ERROR_NONE, false);
 	else if (s->send_broke && !any)
 		slot_fail(e, s, RESULT_ERROR_SEND);
@@ -318,6 +365,26 @@ static void slot_open(struct engine *e, struct slot *s, const struct addr *peer)
 		slot_release(e, s);
 }
 
+/* Who waited for this very connection has waited as long as anybody does. */
+static void slot_fail_waiting(struct engine *e, struct slot *s, CURLcode code)
+{
+	struct lane *l = e->loop.common ? e->loop.common : s->lane;
+	struct shot *shot = l ? lane_pop(e->loop.lanes, l) : NULL;
+
+	if (shot && loop_drop_late(&e->loop, shot, now_ns()))
+		shot = NULL;
+	if (!shot) {
+		slot_release(e, s);
+		return;
+	}
+	if (e->loop.options->closed_loop)
+		shot->due_ns = now_ns();
+	s->shot = shot;
+	s->sent_ns = s->first_ns = s->answered_ns = 0;
+	e->loop.stats->in_flight++;
+	slot_finish(e, s, now_ns(), conn_error(code), false);
+}
+
 void slot_connected(struct engine *e, struct slot *s, CURLcode code)
 {
 	struct addr peer;
@@ -331,5 +398,5 @@ void slot_connected(struct engine *e, struct slot *s, CURLcode code)
 	if (s->shot)
 		slot_fail(e, s, conn_error(code));
 	else
-		slot_release(e, s);
+		slot_fail_waiting(e, s, code);
 }

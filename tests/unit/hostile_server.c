@@ -105,6 +105,22 @@ static bool serve_stale(struct visit *v)
 	return v->n == 1 && serve_ok(v);
 }
 
+/* The second request of a connection is read whole, and then the connection is no more: its
+ * acknowledgement still waits. */
+static bool serve_once(struct visit *v)
+{
+	return v->n == 1 ? serve_ok(v) : serve_reset(v);
+}
+
+/* The second one gets what some servers say to a connection that is idle. */
+static bool serve_idle(struct visit *v)
+{
+	if (v->n == 1)
+		return serve_ok(v);
+	say(v->fd, "HTTP/1.1 408 Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+	return false;
+}
+
 /* The answer and the end of the connection in one segment: whatever comes then meets a socket that
  * is closed. */
 static bool serve_gone(struct visit *v)
@@ -181,28 +197,45 @@ static bool serve_close(struct visit *v)
 	return false;
 }
 
-/* Takes the body, whose length the path does not say, and tells how long it was. */
-static bool serve_count(struct visit *v)
+/* Takes the body, whose length the path does not say. -1: it is not whole. */
+static ssize_t take_body(struct visit *v)
 {
 	const char *end = strstr(v->head, "\r\n\r\n");
 	const char *length = strstr(v->head, "Content-Length: ");
 	size_t want = length ? strtoul(length + 16, NULL, 10) : 0;
 	size_t have = (size_t)(v->head + v->have - (end + 4));
-	char sink[65536], text[128], body[32];
+	char sink[65536];
 
 	while (have < want) {
 		ssize_t n = recv(v->fd, sink, sizeof(sink), 0);
 
 		if (n <= 0)
-			return false;
+			return -1;
 		have += (size_t)n;
 	}
 	v->have = (size_t)(end + 4 - v->head);
-	snprintf(body, sizeof(body), "%zu", have);
+	return (ssize_t)have;
+}
+
+/* And tells how long it was. */
+static bool serve_count(struct visit *v)
+{
+	ssize_t have = take_body(v);
+	char text[128], body[32];
+
+	if (have < 0)
+		return false;
+	snprintf(body, sizeof(body), "%zd", have);
 	snprintf(text, sizeof(text), "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n%s",
 		 strlen(body), body);
 	say(v->fd, text);
 	return true;
+}
+
+/* Answers, and wants the body all the same. */
+static bool serve_answer_first(struct visit *v)
+{
+	return serve_ok(v) && take_body(v) >= 0;
 }
 
 /* An answer before the request is whole, or nearly so. */
@@ -225,6 +258,8 @@ static const struct {
 	{"/trickle", serve_trickle},
 	{"/early", serve_early},
 	{"/stale", serve_stale},
+	{"/once", serve_once},
+	{"/idle", serve_idle},
 	{"/gone", serve_gone},
 	{"/full", serve_full},
 	{"/full-until-close", serve_full_until_close},
@@ -235,6 +270,7 @@ static const struct {
 	{"/surplus", serve_surplus},
 	{"/close", serve_close},
 	{"/count", serve_count},
+	{"/answer-first", serve_answer_first},
 	{"/refuse", serve_refuse},
 };
 

@@ -287,6 +287,49 @@ static void test_stale(void **state)
 	server_stop(s);
 }
 
+/* What was read may have done something, though its acknowledgement never came. */
+static void test_read_and_reset(void **state)
+{
+	static const struct request requests[] = {
+		{"GET /once HTTP/1.1", 1, 0, 0},
+		{"POST /once HTTP/1.1", 1, 0, 100},
+	};
+	struct server *s = server_start();
+	struct run *r = run_new(s->port, requests, COUNT(requests));
+
+	(void)state;
+	r->options.connections = 1;
+	run_it(r, SC_OK);
+	assert_int_equal(r->results[1]->error, RESULT_ERROR_RESET);
+	assert_int_equal(r->stats.retried, 0);
+	assert_int_equal(server_seen(s), 2);
+	run_free(r);
+	server_stop(s);
+}
+
+/* What was said to an idle connection is no answer; to a POST that was read it may be one. */
+static void test_idle_timeout(void **state)
+{
+	static const struct request requests[] = {
+		{"GET /idle HTTP/1.1", 1, 0, 0},
+		{"GET /idle HTTP/1.1", 1, 0, 0},
+		{"POST /idle HTTP/1.1", 1, 0, 0},
+	};
+	struct server *s = server_start();
+	struct run *r = run_new(s->port, requests, COUNT(requests));
+
+	(void)state;
+	r->options.connections = 1;
+	run_it(r, SC_OK);
+	assert_int_equal(r->stats.sent, 3);
+	assert_int_equal(r->stats.retried, 1);
+	assert_int_equal(r->results[1]->response->status, 200);
+	assert_int_equal(r->results[2]->response->status, 408);
+	assert_int_equal(server_seen(s), 4);
+	run_free(r);
+	server_stop(s);
+}
+
 /* The end of a connection that comes with an answer is seen with it: nothing goes out into a
  * connection that is known to be none, and nothing has to go out twice. */
 static void test_gone(void **state)
@@ -572,6 +615,8 @@ static void test_large(void **state)
 		{"POST /count HTTP/1.1", 1, 0, 100},
 		{"POST /refuse HTTP/1.1", 2, 0, 20000000},
 		{"GET /ok HTTP/1.1", 2, 0, 0},
+		{"POST /answer-first HTTP/1.1", 3, 0, 20000000},
+		{"GET /ok HTTP/1.1", 3, 0, 0},
 	};
 	struct server *s = server_start();
 	struct run *r = run_new(s->port, requests, COUNT(requests));
@@ -588,6 +633,10 @@ static void test_large(void **state)
 	/* Answered before it was all out: the answer counts, the connection does not go on. */
 	assert_int_equal(r->results[2]->response->status, 413);
 	assert_int_equal(r->results[3]->response->status, 200);
+	/* A success before it was all out wants the rest, and the connection goes on. */
+	assert_int_equal(r->results[4]->response->status, 200);
+	assert_int_equal(r->results[5]->response->status, 200);
+	assert_int_equal(r->stats.connections, 4);
 	run_free(r);
 	server_stop(s);
 }
@@ -862,8 +911,8 @@ int main(void)
 		cmocka_unit_test(test_hostile),	   cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_stale),	   cmocka_unit_test(test_gone),
 		cmocka_unit_test(test_untaken),	   cmocka_unit_test(test_full_reads),
-		cmocka_unit_test(test_own_socket),
-		cmocka_unit_test(test_retried_once),
+		cmocka_unit_test(test_own_socket), cmocka_unit_test(test_retried_once),
+		cmocka_unit_test(test_read_and_reset), cmocka_unit_test(test_idle_timeout),
 		cmocka_unit_test(test_order),	   cmocka_unit_test(test_no_order),
 		cmocka_unit_test(test_pace),	   cmocka_unit_test(test_large),
 		cmocka_unit_test(test_origin),	   cmocka_unit_test(test_stop),
