@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "chunked.h"
+#include "core/chunked.h"
 #include "core/limits.h"
 #include "head.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A chunked body (RFC 9112, 7.1): its data, the sizes of its chunks, its trailers. */
-#ifndef CAPTURE_CHUNKED_H
-#define CAPTURE_CHUNKED_H
+#ifndef CORE_CHUNKED_H
+#define CORE_CHUNKED_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -13,7 +13,8 @@
 struct chunked;
 /* keep_lines: remember what frames the data. NULL: no memory. */
 struct chunked *chunked_new(bool keep_lines);
-void chunked_free(struct chunked *c);
+void chunked_free(struct chunked *c); /* NULL is fine */
+void chunked_clear(struct chunked *c); /* for the next body */
 
 /* What feeding did. */
 enum chunked_result { CHUNKED_MORE, CHUNKED_DONE, CHUNKED_BROKEN };
@@ -22,6 +23,9 @@ enum chunked_result { CHUNKED_MORE, CHUNKED_DONE, CHUNKED_BROKEN };
 enum chunked_result chunked_feed(struct chunked *c, struct span bytes,
 				 void (*body)(void *arg, struct span data), void *arg,
 				 size_t *ret_used);
+
+/* Its trailers are more than is kept of any; they go on all the same. */
+bool chunked_trailer_full(const struct chunked *c);
 
 /* Passes over a gap. False when it is not all inside one chunk's data: then the framing is lost. */
 bool chunked_skip(struct chunked *c, uint64_t len);

@@ -2,7 +2,7 @@
 /* A chunked body (RFC 9112, 7.1), read as leniently as servers and clients do: whatever stands between
  * the size and the end of its line is extension, a bare LF ends a line. llhttp refuses both, and it
  * cannot be told of a hole in the data. */
-#include "chunked.h"
+#include "core/chunked.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -52,6 +52,15 @@ void chunked_free(struct chunked *c)
 	buf_done(&c->lines);
 	buf_done(&c->trailer);
 	free(c);
+}
+
+void chunked_clear(struct chunked *c)
+{
+	struct buf lines = c->lines, trailer = c->trailer;
+
+	*c = (struct chunked){.keep_lines = c->keep_lines, .lines = lines, .trailer = trailer};
+	buf_clear(&c->lines);
+	buf_clear(&c->trailer);
 }
 
 static int hex_value(uint8_t c)
@@ -184,6 +193,11 @@ enum chunked_result chunked_feed(struct chunked *c, struct span bytes,
 	}
 	*ret_used = at;
 	return CHUNKED_MORE;
+}
+
+bool chunked_trailer_full(const struct chunked *c)
+{
+	return c->trailer_full;
 }
 
 bool chunked_skip(struct chunked *c, uint64_t len)
