@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* llhttp in front, struct message behind. Bytes of a head are kept as they come and the parser's
- * spans become offsets into them; nothing is built twice. A target is a stranger: whatever it sends
- * ends in a state, never in an abort, and never grows past the ceilings. */
+ * spans become offsets into them; nothing is built twice. What llhttp refuses though every client
+ * takes it is done here: chunk lines with blanks in them, one Content-Length said twice. A target is
+ * a stranger: whatever it sends ends in a state, never in an abort, and never grows past the
+ * ceilings. */
 #include "replay/answer.h"
 
 #include <assert.h>
@@ -9,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/chunked.h"
 #include "core/limits.h"
 
 #define FIELDS_AT_FIRST 32u
@@ -24,7 +27,10 @@ struct answer {
 	enum answer_keep keep;
 	enum answer_state state;
 	bool head_request;
-	bool in_body;	  /* the final head is complete: further fields are trailers */
+	bool in_body;	  /* the final head is complete */
+	bool in_chunks;	  /* and a chunked body follows it, which is not for the parser */
+	bool sized;	  /* it has a Content-Length ... */
+	uint64_t length;  /* ... and this is what it says */
 	bool counted;	  /* its body's length is what Content-Length says */
 	bool keeps_alive; /* known when it is done, as the parser forgets */
 	uint16_t status;
@@ -45,8 +51,7 @@ struct answer {
 	struct slice reason;
 	struct fields fields;
 	bool settled; /* both */
-	struct buf trailer;
-	struct fields trailer_fields;
+	struct chunked *chunked; /* NULL until one is needed */
 };
 
 /* Why the parser was told to stop; any value but 0 and HPE_PAUSED does. */
@@ -114,31 +119,6 @@ static size_t head_at(const struct answer *a, const char *at)
 	return a->feed_at + (size_t)((const uint8_t *)at - a->feed);
 }
 
-/* Trailer fields stand between chunks, so their lines are put together anew. */
-static int trailer_name(struct answer *a, const char *at, size_t len)
-{
-	struct fields *f = &a->trailer_fields;
-	int rc = SC_OK;
-
-	if (f->n && f->in_value)
-		rc = buf_add_str(&a->trailer, "\r\n");
-	if (!rc)
-		rc = fields_name(f, a->trailer.len, len);
-	return rc ? rc : buf_add(&a->trailer, at, len);
-}
-
-static int trailer_value(struct answer *a, const char *at, size_t len)
-{
-	struct fields *f = &a->trailer_fields;
-	int rc = SC_OK;
-
-	if (!f->in_value)
-		rc = buf_add_str(&a->trailer, ": ");
-	if (!rc)
-		fields_value(f, a->trailer.len, len);
-	return rc ? rc : buf_add(&a->trailer, at, len);
-}
-
 /* Where the message begins in `head`: interim answers may lie before it, and stray line ends. */
 static int on_version(llhttp_t *parser, const char *at, size_t len)
 {
@@ -163,8 +143,7 @@ static int on_status(llhttp_t *parser, const char *at, size_t len)
 static int on_header_field(llhttp_t *parser, const char *at, size_t len)
 {
 	struct answer *a = parser->data;
-	int rc = a->in_body ? trailer_name(a, at, len)
-			    : fields_name(&a->fields, head_at(a, at), len);
+	int rc = fields_name(&a->fields, head_at(a, at), len);
 
 	return rc ? refuse_rc(a, rc) : 0;
 }
@@ -172,13 +151,26 @@ static int on_header_field(llhttp_t *parser, const char *at, size_t len)
 static int on_header_value(llhttp_t *parser, const char *at, size_t len)
 {
 	struct answer *a = parser->data;
-	int rc = SC_OK;
 
-	if (a->in_body)
-		rc = trailer_value(a, at, len);
-	else
-		fields_value(&a->fields, head_at(a, at), len);
-	return rc ? refuse_rc(a, rc) : 0;
+	fields_value(&a->fields, head_at(a, at), len);
+	return 0;
+}
+
+/* The parser would refuse a second Content-Length. One that says the same is valid (RFC 9112, 6.3, 5),
+ * so the parser learns of it when all are read. */
+static int on_header_value_complete(llhttp_t *parser)
+{
+	struct answer *a = parser->data;
+
+	if (!(parser->flags & F_CONTENT_LENGTH))
+		return 0;
+	if (a->sized && a->length != parser->content_length)
+		return refuse(a, ANSWER_MALFORMED);
+	a->sized = true;
+	a->length = parser->content_length;
+	parser->flags &= (uint16_t)~F_CONTENT_LENGTH;
+	parser->content_length = 0;
+	return 0;
 }
 
 static bool is_interim(const struct answer *a)
@@ -186,12 +178,37 @@ static bool is_interim(const struct answer *a)
 	return a->parser.status_code / 100 == 1 && a->parser.status_code != 101;
 }
 
-/* 1 tells the parser that there is no body, whatever the fields say (RFC 9112, 6.3, 1). */
+static int begin_chunks(struct answer *a)
+{
+	if (a->chunked)
+		chunked_clear(a->chunked);
+	else
+		a->chunked = chunked_new(false);
+	if (!a->chunked)
+		return refuse(a, ANSWER_NO_MEMORY);
+	a->in_chunks = true;
+	return 1;
+}
+
+static int begin_counted(struct answer *a)
+{
+	/* One allocation of the right size, unless it is a boast. */
+	size_t expected = a->length < MIB ? (size_t)a->length : MIB;
+
+	a->counted = true;
+	a->parser.flags |= F_CONTENT_LENGTH;
+	a->parser.content_length = a->length;
+	if (a->keep == ANSWER_KEEP_FULL && expected && expected <= a->body_max &&
+	    buf_reserve(&a->body, expected))
+		return refuse(a, ANSWER_NO_MEMORY);
+	return 0;
+}
+
+/* 1 tells the parser that there is no body for it, whatever the fields say (RFC 9112, 6.3). */
 static int on_headers_complete(llhttp_t *parser)
 {
 	struct answer *a = parser->data;
 	uint16_t status = parser->status_code;
-	size_t expected;
 
 	if (is_interim(a))
 		return 1;
@@ -203,30 +220,38 @@ static int on_headers_complete(llhttp_t *parser)
 		a->flags |= MESSAGE_CHUNKED;
 	if (a->head_request || status / 100 == 1 || status == 204 || status == 304)
 		return 1;
-	a->counted = (parser->flags & F_CONTENT_LENGTH) && !(a->flags & MESSAGE_CHUNKED);
-	if (a->keep == ANSWER_KEEP_FULL && (parser->flags & F_CONTENT_LENGTH)) {
-		/* One allocation of the right size, unless it is a boast. */
-		expected = parser->content_length < MIB ? (size_t)parser->content_length : MIB;
-		if (expected && expected <= a->body_max && buf_reserve(&a->body, expected))
-			return refuse(a, ANSWER_NO_MEMORY);
-	}
-	return 0;
+	if (a->flags & MESSAGE_CHUNKED)
+		return begin_chunks(a);
+	return a->sized && !(parser->flags & F_TRANSFER_ENCODING) ? begin_counted(a) : 0;
+}
+
+static void keep_body(struct answer *a, struct span data)
+{
+	size_t room = a->body_max - a->body.len;
+	size_t kept = data.len < room ? data.len : room;
+
+	a->body_size += data.len;
+	if (a->keep != ANSWER_KEEP_FULL)
+		return;
+	if (kept < data.len)
+		a->flags |= MESSAGE_CAPPED;
+	if (buf_add(&a->body, data.p, kept))
+		a->state = ANSWER_NO_MEMORY;
 }
 
 static int on_body(llhttp_t *parser, const char *at, size_t len)
 {
 	struct answer *a = parser->data;
-	size_t room = a->body_max - a->body.len;
-	size_t kept = len < room ? len : room;
 
 	if (a->body_size == 0)
 		a->feed_head = (size_t)((const uint8_t *)at - a->feed);
-	a->body_size += len;
-	if (a->keep != ANSWER_KEEP_FULL)
-		return 0;
-	if (kept < len)
-		a->flags |= MESSAGE_CAPPED;
-	return buf_add(&a->body, at, kept) ? refuse(a, ANSWER_NO_MEMORY) : 0;
+	keep_body(a, span_of(at, len));
+	return a->state == ANSWER_NO_MEMORY ? HPE_USER : 0;
+}
+
+static void on_chunk_data(void *arg, struct span data)
+{
+	keep_body(arg, data);
 }
 
 static int on_message_complete(llhttp_t *parser)
@@ -236,13 +261,14 @@ static int on_message_complete(llhttp_t *parser)
 	if (is_interim(a)) {
 		if (++a->n_interim > LIMIT_INTERIM)
 			return refuse(a, ANSWER_TOO_LARGE);
-		a->begun = false;
+		a->begun = a->sized = false;
 		a->reason.len = 0;
 		a->fields.n = 0;
 		return 0;
 	}
 	a->keeps_alive = llhttp_should_keep_alive(parser) && a->status != 101;
-	a->state = ANSWER_DONE;
+	if (!a->in_chunks)
+		a->state = ANSWER_DONE;
 	return HPE_PAUSED;
 }
 
@@ -251,6 +277,7 @@ static const llhttp_settings_t settings = {
 	.on_status = on_status,
 	.on_header_field = on_header_field,
 	.on_header_value = on_header_value,
+	.on_header_value_complete = on_header_value_complete,
 	.on_headers_complete = on_headers_complete,
 	.on_body = on_body,
 	.on_message_complete = on_message_complete,
@@ -264,7 +291,7 @@ static void forget(struct answer *a)
 	llhttp_set_lenient_chunked_length(&a->parser, 1);
 	a->parser.data = a;
 	a->known = 0;
-	a->in_body = a->counted = a->settled = false;
+	a->in_body = a->in_chunks = a->sized = a->counted = a->settled = false;
 	a->keeps_alive = false;
 	a->status = a->flags = 0;
 	a->n_interim = 0;
@@ -272,10 +299,9 @@ static void forget(struct answer *a)
 	a->head_from = 0;
 	a->body_size = 0;
 	a->reason = (struct slice){0, 0};
-	a->fields.n = a->trailer_fields.n = 0;
-	a->fields.in_value = a->trailer_fields.in_value = false;
+	a->fields.n = 0;
+	a->fields.in_value = false;
 	buf_clear(&a->head);
-	buf_clear(&a->trailer);
 }
 
 struct answer *answer_new(enum answer_keep keep, size_t body_max)
@@ -288,7 +314,6 @@ struct answer *answer_new(enum answer_keep keep, size_t body_max)
 	a->body_max = body_max;
 	buf_init(&a->body, body_max);
 	buf_init(&a->head, LIMIT_HEAD_BYTES);
-	buf_init(&a->trailer, LIMIT_TRAILER_BYTES);
 	answer_begin(a, false);
 	return a;
 }
@@ -299,9 +324,8 @@ void answer_free(struct answer *a)
 		return;
 	buf_done(&a->body);
 	buf_done(&a->head);
-	buf_done(&a->trailer);
+	chunked_free(a->chunked);
 	free(a->fields.items);
-	free(a->trailer_fields.items);
 	free(a);
 }
 
@@ -376,11 +400,48 @@ static int keep_head(struct answer *a, const uint8_t *p)
 	return buf_add(&a->head, p, a->feed_head);
 }
 
-enum answer_state answer_feed(struct answer *a, const uint8_t *p, size_t len, size_t *ret_used)
+static size_t feed_chunks(struct answer *a, const uint8_t *p, size_t len)
+{
+	size_t used = 0;
+	enum chunked_result r = chunked_feed(a->chunked, span_of(p, len), on_chunk_data, a, &used);
+
+	if (a->state != ANSWER_MORE)
+		return used;
+	if (chunked_trailer_full(a->chunked))
+		a->state = ANSWER_TOO_LARGE;
+	else if (r != CHUNKED_MORE)
+		a->state = r == CHUNKED_DONE ? ANSWER_DONE : ANSWER_MALFORMED;
+	return used;
+}
+
+/* As far as the parser goes: to the end, or to where chunks begin. */
+static size_t feed_parser(struct answer *a, const uint8_t *p, size_t len)
 {
 	bool in_head = !a->in_body;
 	llhttp_errno_t code;
+	size_t used = len;
 	int rc = SC_OK;
+
+	a->feed = p;
+	a->feed_at = a->head.len;
+	a->feed_head = len;
+	code = llhttp_execute(&a->parser, (const char *)p, len);
+	if (code == HPE_PAUSED)
+		used = (size_t)((const uint8_t *)llhttp_get_error_pos(&a->parser) - p);
+	else if (code != HPE_OK && a->state == ANSWER_MORE)
+		a->state = ANSWER_MALFORMED;
+	if (a->in_chunks)
+		a->feed_head = used;
+	if (in_head && a->state <= ANSWER_DONE)
+		rc = keep_head(a, p);
+	if (rc)
+		refuse_rc(a, rc);
+	return used;
+}
+
+enum answer_state answer_feed(struct answer *a, const uint8_t *p, size_t len, size_t *ret_used)
+{
+	size_t used = 0;
 
 	assert(a->state == ANSWER_MORE);
 	*ret_used = len;
@@ -390,20 +451,12 @@ enum answer_state answer_feed(struct answer *a, const uint8_t *p, size_t len, si
 		if (feed_known(a, p, len, ret_used))
 			return a->state;
 		forget(a);
-		in_head = true;
 	}
-	a->feed = p;
-	a->feed_at = a->head.len;
-	a->feed_head = len;
-	code = llhttp_execute(&a->parser, (const char *)p, len);
-	if (a->state == ANSWER_DONE)
-		*ret_used = (size_t)((const uint8_t *)llhttp_get_error_pos(&a->parser) - p);
-	else if (code != HPE_OK && a->state == ANSWER_MORE)
-		a->state = ANSWER_MALFORMED;
-	if (in_head && a->state <= ANSWER_DONE)
-		rc = keep_head(a, p);
-	if (rc)
-		refuse_rc(a, rc);
+	if (!a->in_chunks)
+		used = feed_parser(a, p, len);
+	if (a->in_chunks && a->state == ANSWER_MORE)
+		used += feed_chunks(a, p + used, len - used);
+	*ret_used = used;
 	return a->state;
 }
 
@@ -412,7 +465,8 @@ enum answer_state answer_eof(struct answer *a)
 	if (a->known)
 		forget(a);
 	/* Calls on_message_complete where the end of the connection is that of the answer. */
-	llhttp_finish(&a->parser);
+	if (!a->in_chunks)
+		llhttp_finish(&a->parser);
 	if (a->state == ANSWER_MORE)
 		a->state = ANSWER_CUT;
 	return a->state;
@@ -442,21 +496,6 @@ static void settle(const uint8_t *base, struct slice *s, uint32_t from)
 	s->off -= from;
 }
 
-static int take_trailer(struct answer *a, struct message *m)
-{
-	struct fields *f = &a->trailer_fields;
-	int rc;
-
-	if (f->n == 0)
-		return SC_OK;
-	rc = buf_add_str(&a->trailer, f->in_value ? "\r\n" : ": \r\n");
-	if (rc)
-		return rc;
-	for (uint32_t i = 0; i < f->n; i++)
-		settle(a->trailer.data, &f->items[i].value, 0);
-	return message_set_trailer(m, a->trailer.data, (uint32_t)a->trailer.len, f->items, f->n);
-}
-
 /* From the wire's offsets to the message's; once, as a head that is known stays. */
 static void settle_head(struct answer *a)
 {
@@ -483,11 +522,8 @@ static int take_full(struct answer *a, struct message **ret)
 			 &m);
 	if (rc)
 		return rc;
-	rc = take_trailer(a, m);
-	if (rc) {
-		message_free(m);
-		return rc;
-	}
+	if (a->in_chunks)
+		chunked_describe(a->chunked, m);
 	m->reason = a->reason;
 	m->body = a->body; /* moved */
 	buf_init(&a->body, a->body_max);
