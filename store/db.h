@@ -5,6 +5,7 @@
 #define STORE_DB_H
 
 #include <sqlite3.h>
+#include <sys/types.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -18,6 +19,12 @@ struct open_total;
 struct store {
 	sqlite3 *db;
 	char *path;
+	struct open_file {
+		dev_t dev;
+		ino_t ino;
+		struct open_file *next; /* of those that this process has open */
+	} file;
+	int lock_fd; /* 0: none; see store_lock_run() */
 	enum store_mode mode;
 	struct body_table *bodies; /* made by the first writer */
 	bool in_transaction;

@@ -63,6 +63,82 @@ bool store_is(int fd)
 	       check_header("", header, sizeof(header), &unused) == SC_OK;
 }
 
+/* The stores that this process has open. POSIX locks belong to a process and a file: closing any
+ * descriptor of the file drops SQLite's, and then the next program that closes the store takes itself
+ * for the last one and deletes the log that we write to (https://www.sqlite.org/howtocorrupt.html,
+ * 2.2). So a file that is open here is opened by SQLite alone. */
+static struct {
+	pthread_mutex_t lock;
+	struct open_file *first;
+} open_files = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static bool file_is_open(const struct open_file *file)
+{
+	const struct open_file *f;
+
+	pthread_mutex_lock(&open_files.lock);
+	for (f = open_files.first; f; f = f->next) {
+		if (f->dev == file->dev && f->ino == file->ino)
+			break;
+	}
+	pthread_mutex_unlock(&open_files.lock);
+	return f != NULL;
+}
+
+/* What lies at the path is what SQLite has open. */
+static int note_open(struct store *st, struct err *err)
+{
+	struct stat file;
+
+	if (stat(st->path, &file))
+		return err_set(err, SC_EIO, "%s: %s", st->path, strerror(errno));
+	pthread_mutex_lock(&open_files.lock);
+	st->file = (struct open_file){file.st_dev, file.st_ino, open_files.first};
+	open_files.first = &st->file;
+	pthread_mutex_unlock(&open_files.lock);
+	return SC_OK;
+}
+
+/* Byte ranges that SQLite, whose locks end at 2^30 + 512, knows nothing of. */
+#define RUN_LOCKS (INT64_C(1) << 62)
+
+int store_lock_run(struct store *st, int64_t run, struct err *err)
+{
+	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = RUN_LOCKS + run,
+			     .l_len = 1};
+
+	if (!st->lock_fd)
+		st->lock_fd = open(st->path, O_RDWR | O_CLOEXEC | O_NOCTTY);
+	if (st->lock_fd < 0)
+		return err_set(err, system_code(errno), "%s: cannot be locked: %s", st->path,
+			       strerror(errno));
+	/* A file system without such locks tells of no other process either. */
+	if (fcntl(st->lock_fd, F_OFD_SETLK, &lock) && (errno == EAGAIN || errno == EACCES))
+		return err_set(err, SC_EINVAL, "%s: another process is at run %lld still", st->path,
+			       (long long)run);
+	return SC_OK;
+}
+
+bool store_moved(const struct store *st)
+{
+	int moved = 0;
+
+	return sqlite3_file_control(st->db, "main", SQLITE_FCNTL_HAS_MOVED, &moved) == SQLITE_OK &&
+	       moved;
+}
+
+static void note_closed(struct store *st)
+{
+	struct open_file **at = &open_files.first;
+
+	pthread_mutex_lock(&open_files.lock);
+	while (*at && *at != &st->file)
+		at = &(*at)->next;
+	if (*at)
+		*at = st->file.next;
+	pthread_mutex_unlock(&open_files.lock);
+}
+
 static int check_file(const char *path, enum store_mode mode, struct err *err)
 {
 	uint8_t header[HEADER_BYTES];
@@ -112,7 +188,9 @@ static int check_path(const char *path, enum store_mode mode, bool *ret_made, st
 		return err_set(err, SC_EINVAL, "%s: is a directory, not a store", path);
 	if (!S_ISREG(file.st_mode))
 		return err_set(err, SC_EINVAL, "%s: is not a regular file", path);
-	return check_file(path, mode, err);
+	return file_is_open(&(struct open_file){file.st_dev, file.st_ino, NULL})
+		       ? SC_OK
+		       : check_file(path, mode, err);
 }
 
 /* Whether there is a write-ahead log with something in it: a writer's, running or killed. */
@@ -246,6 +324,8 @@ static int open_once(const char *path, enum store_mode mode, struct store **ret,
 	}
 	st->mode = mode;
 	rc = open_database(st, err);
+	if (!rc)
+		rc = note_open(st, err);
 	if (!rc && mode == STORE_READ)
 		rc = open_for_reading(st, err);
 	if (!rc)
@@ -292,6 +372,10 @@ void store_close(struct store *st)
 	body_close(st);
 	/* All statements belong to sinks and sources, which are freed before. */
 	(void)sqlite3_close_v2(st->db);
+	note_closed(st);
+	/* While another handle is open, it stays so to the end of the process. */
+	if (st->lock_fd > 0 && !file_is_open(&st->file))
+		(void)close(st->lock_fd);
 	free(st->path);
 	free(st);
 }

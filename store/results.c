@@ -69,6 +69,7 @@ struct replay_sink {
 	struct row bound[BATCH]; /* of `batch`; their buffers are those of `rows` */
 	bool batch_bound;
 	struct total *total;
+	int64_t resumed; /* the run whose row says it has ended, until it has a result more; 0 */
 	bool failed;
 };
 
@@ -196,6 +197,17 @@ static int flush_rows(struct replay_sink *w, struct err *err)
 	return rc;
 }
 
+/* A run that goes on has not ended; one that has nothing left stays as it was. */
+static int reopen(struct replay_sink *w, struct err *err)
+{
+	int64_t id = w->resumed;
+
+	w->resumed = 0;
+	return id ? db_end(w->st, "UPDATE replay SET ended_at = NULL WHERE id = ?1 AND ?2 = 0"
+			   " AND ?3 IS NULL", id, 0, NULL, err)
+		  : SC_OK;
+}
+
 static int write_result(struct replay_sink *w, const struct result *r, struct err *err)
 {
 	struct row *row = &w->rows[w->n];
@@ -214,7 +226,9 @@ static int write_result(struct replay_sink *w, const struct result *r, struct er
 	row->error = error[0] ? error : NULL;
 	row->has_headers = full;
 	row->body = 0;
-	rc = db_begin(w->st, err);
+	rc = reopen(w, err);
+	if (!rc)
+		rc = db_begin(w->st, err);
 	if (!rc && full)
 		rc = body_keep(w->st, buf_span(&r->response->body), &row->body, err);
 	if (!rc && full && make_headers(row, r->response))
@@ -369,14 +383,12 @@ int store_replay_resume(struct store *st, int64_t id, enum save_mode save,
 		rc = sink_new(st, save, &w, err);
 	if (!rc)
 		rc = sink_bind(w, id, err);
-	if (!rc)
-		rc = db_end(st, "UPDATE replay SET ended_at = NULL, summary = ?3"
-			    " WHERE id = ?1 AND ?2 = 0", id, 0, NULL, err);
 	if (rc) {
 		if (w)
 			replay_free(&w->sink);
 		return rc;
 	}
+	w->resumed = id;
 	*ret = &w->sink; /* moved */
 	return SC_OK;
 }
@@ -420,6 +432,22 @@ int store_replay_look(struct store *st, int64_t id, char **ret_target, char **re
 	*ret_target = target;	/* moved */
 	*ret_options = options; /* moved */
 	return SC_OK;
+}
+
+int store_replay_count(struct store *st, int64_t id, uint64_t *ret, struct err *err)
+{
+	sqlite3_stmt *q = NULL;
+	int rc = db_prepare(st, "SELECT count(*) FROM result WHERE replay_id = ?1", &q, err);
+
+	if (rc)
+		return rc;
+	(void)sqlite3_bind_int64(q, 1, id);
+	if (sqlite3_step(q) == SQLITE_ROW)
+		*ret = (uint64_t)sqlite3_column_int64(q, 0);
+	else
+		rc = db_fail(st, err);
+	sqlite3_finalize(q);
+	return rc;
 }
 
 int store_index_origins(struct store *st, struct err *err)

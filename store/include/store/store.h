@@ -90,20 +90,29 @@ int store_index_origins(struct store *st, struct err *err);
 /* How much of each answer a replay keeps (--save). */
 enum save_mode { SAVE_NONE, SAVE_STATUS, SAVE_FULL };
 
+/* A replay goes on until the store is closed, or the process ends however it does. SC_EINVAL: in
+ * another process it goes on already. */
+int store_lock_run(struct store *st, int64_t run, struct err *err);
+/* The file was removed, or another one is where it was: what is written nobody will find. */
+bool store_moved(const struct store *st);
+
 /* A new row in replay, and a sink for its results. `options` is JSON. */
 int store_replay_new(struct store *st, int64_t started_us, const char *target, const char *options,
 		     enum save_mode save, int64_t *ret_id, struct result_sink **ret,
 		     struct err *err);
 /* What put() of that sink does, with `r` only borrowed. */
 int store_result_put(struct result_sink *sink, const struct result *r, struct err *err);
-/* A sink for a run that ended early: its results so far stay, and those of the sink join them. Its
- * target and options are as store_replay_look() says. SC_EINVAL when there is no such run. */
+/* A sink for a run that ended early: its results so far stay, and those of the sink join them; the
+ * first of them says that the run has not ended. Its target and options are as store_replay_look()
+ * says. SC_EINVAL when there is no such run. */
 int store_replay_resume(struct store *st, int64_t id, enum save_mode save,
 			struct result_sink **ret, struct err *err);
 /* What a run was asked for; free() both. And how many results it has, in passes 0 .. *ret_passes -
  * 1. */
 int store_replay_look(struct store *st, int64_t id, char **ret_target, char **ret_options,
 		      uint64_t *ret_results, uint32_t *ret_passes, struct err *err);
+int store_replay_count(struct store *st, int64_t id, uint64_t *ret, struct err *err); /* results */
+/* `ended_us` 0: it has not, and may be resumed. */
 int store_replay_end(struct store *st, int64_t id, int64_t ended_us, const char *summary,
 		     struct err *err);
 
