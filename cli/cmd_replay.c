@@ -48,9 +48,9 @@ static int share_out(struct job *j, struct err *err)
 				       "--to %s has no weight, and others do; expected "
 				       "--to %s=WEIGHT",
 				       run->url, run->url);
-		run->share_from = before / sum;
+		run->share.from = before / sum;
 		before += run->weight;
-		run->share_to = i + 1 == j->n_runs ? 2 : before / sum;
+		run->share.to = i + 1 == j->n_runs ? 2 : before / sum;
 	}
 	return SC_OK;
 }
@@ -124,6 +124,16 @@ static int runs_of_policy(struct job *j, struct err *err)
 		rc = err_set(err, SC_EINVAL, "%s: mirrors nothing",
 			     j->args->rules.manifests.items[0]);
 	return rc;
+}
+
+/* Where nobody says how many there may be, as many as there can. */
+static void fit_connections(struct replay_args *a)
+{
+	unsigned wanted = replay_args_connections(a);
+	unsigned fit = open_files_fit(wanted, a->to.n ? a->to.n : 1);
+
+	if (!a->connections && !a->max_in_flight && fit && fit < wanted)
+		a->connections = fit;
 }
 
 /* All that can be wrong without a look into the store. */
@@ -203,6 +213,21 @@ static int cut_out(struct job *j, struct store *in, struct err *err)
 	return SC_OK;
 }
 
+/* Whether the run that is to go on is the one that the arguments describe. */
+static int check_resumed(const struct run *run, const char *target, const char *before,
+			 const char *options, struct err *err)
+{
+	uint64_t id = run->job->args->resume;
+
+	if (strcmp(target, run->url) != 0)
+		return err_set(err, SC_EINVAL, "--resume %" PRIu64 ": that run was to %s, not to %s",
+			       id, target, run->url);
+	if (!replay_args_agree(before, options))
+		return err_set(err, SC_EINVAL,
+			       "--resume %" PRIu64 ": that run had other options: %s", id, before);
+	return SC_OK;
+}
+
 /* The row of a run that goes on, and what it has. */
 static int open_resumed(struct job *j, struct run *run, const char *options, struct err *err)
 {
@@ -214,15 +239,14 @@ static int open_resumed(struct job *j, struct run *run, const char *options, str
 
 	if (rc)
 		return rc;
-	if (strcmp(target, run->url) != 0)
-		rc = err_set(err, SC_EINVAL, "--resume %" PRIu64 ": that run was to %s, not to %s",
-			     a->resume, target, run->url);
-	else if (!replay_args_agree(before, options))
-		rc = err_set(err, SC_EINVAL,
-			     "--resume %" PRIu64 ": that run had other options: %s", a->resume,
-			     before);
+	rc = check_resumed(run, target, before, options, err);
+	if (!rc && !replay_args_share(before, &run->share))
+		rc = err_set(err, SC_EINVAL, "--resume %" PRIu64 ": that run had a weight, and of an "
+			     "older program: which requests were its own is not known", a->resume);
 	free(target);
 	free(before);
+	if (!rc)
+		rc = store_lock_run(j->out, (int64_t)a->resume, err);
 	if (rc)
 		return rc;
 	run->id = (int64_t)a->resume;
@@ -230,18 +254,22 @@ static int open_resumed(struct job *j, struct run *run, const char *options, str
 	return store_replay_resume(j->out, run->id, a->save, &run->sink, err);
 }
 
+static int open_new(struct job *j, struct run *run, const char *options, struct err *err)
+{
+	int rc = store_replay_new(j->out, clock_us(), run->url, options, j->args->save, &run->id,
+				  &run->sink, err);
+
+	return rc ? rc : store_lock_run(j->out, run->id, err);
+}
+
 static int open_row(struct job *j, struct run *run, struct err *err)
 {
-	char *options = replay_args_describe(j->args, &run->rules, run->weight);
+	char *options = replay_args_describe(j->args, &run->rules, &run->share);
 	int rc;
 
 	if (!options)
 		return err_set(err, SC_ENOMEM, "out of memory");
-	if (j->args->resume)
-		rc = open_resumed(j, run, options, err);
-	else
-		rc = store_replay_new(j->out, clock_us(), run->url, options, j->args->save,
-				      &run->id, &run->sink, err);
+	rc = j->args->resume ? open_resumed(j, run, options, err) : open_new(j, run, options, err);
 	free(options);
 	return rc ? rc : run_prepare(run, err);
 }
@@ -371,12 +399,36 @@ static int choose_store(const struct replay_args *a, const struct operands *o, c
 
 /* -- after ---------------------------------------------------------------------------------- */
 
-static int conclude_run(struct job *j, unsigned i, bool *ret_fail_on, struct err *err)
+/* Answers that were counted and could not be written. */
+static void count_unkept(struct job *j, struct run *run)
 {
-	const struct run *run = &j->runs[i];
+	uint64_t had = run->account.skipped[SKIP_RESUMED], kept = 0;
+	uint64_t made = run->stats.sent + run->stats.failed;
+	struct err unused;
+
+	if (j->args->save == SAVE_NONE || store_replay_count(j->out, run->id, &kept, &unused))
+		return;
+	kept = kept > had ? kept - had : 0;
+	run->account.unkept = made > kept ? made - kept : 0;
+}
+
+/* Nothing was left of a run that was to go on: what its row says of it stays. */
+static bool had_ended(const struct run *run)
+{
+	const struct account *a = &run->account;
+
+	return run->job->args->resume && a->read == a->skipped[SKIP_RESUMED];
+}
+
+/* A run that `broke` has not ended, and may be resumed. */
+static int conclude_run(struct job *j, unsigned i, bool broke, bool *ret_fail_on, struct err *err)
+{
+	struct run *run = &j->runs[i];
 	struct buf json, text;
 	int rc;
 
+	if (broke)
+		count_unkept(j, run);
 	buf_init(&json, SUMMARY_BYTES);
 	buf_init(&text, SUMMARY_BYTES);
 	rc = summary_json(&run->account, &json);
@@ -391,8 +443,11 @@ static int conclude_run(struct job *j, unsigned i, bool *ret_fail_on, struct err
 		rc = buf_add(&json, "", 1);
 	if (rc)
 		rc = err_set(err, rc, "out of memory");
+	else if (had_ended(run))
+		say("nothing was left of run %" PRId64, run->id);
 	else
-		rc = store_replay_end(j->out, run->id, clock_us(), (const char *)json.data, err);
+		rc = store_replay_end(j->out, run->id, broke ? 0 : clock_us(),
+				      (const char *)json.data, err);
 	if (!rc)
 		rc = report_conclude(&j->args->report, &run->account, j->n_runs > 1 ? i + 1 : 0,
 				     ret_fail_on, err);
@@ -401,14 +456,19 @@ static int conclude_run(struct job *j, unsigned i, bool *ret_fail_on, struct err
 	return rc;
 }
 
-static int conclude(struct job *j, bool *ret_fail_on, struct err *err)
+static int conclude(struct job *j, bool broke, bool *ret_fail_on, struct err *err)
 {
 	int rc = SC_OK;
 
 	for (unsigned i = 0; i < j->n_runs && !rc; i++)
-		rc = conclude_run(j, i, ret_fail_on, err);
+		rc = conclude_run(j, i, broke, ret_fail_on, err);
 	/* So that the next replay knows at once where it must not send. */
-	return rc ? rc : store_index_origins(j->out, err);
+	if (!rc)
+		rc = store_index_origins(j->out, err);
+	if (!rc && store_moved(j->out))
+		rc = err_set(err, SC_EIO, "the store was removed or replaced while it was written: "
+			     "the results are lost");
+	return rc;
 }
 
 /* A target that answers nothing at all is no replay. */
@@ -444,13 +504,14 @@ static int replay_run_command(void *options, const struct operands *operands)
 	struct job *j = calloc(1, sizeof(*j));
 	struct replay_args *args = options;
 	struct err err = {""}, end_err = {""};
-	bool fail_on = false, silent = false, begun = false;
+	bool fail_on = false, silent = false, begun = false, refused = false;
 	char *path = NULL;
 	int rc, end_rc = SC_OK;
 
 	if (!j)
 		return fail(SC_ENOMEM, &(struct err){"out of memory"});
 	args->rules.resolve = args->connect.resolve;
+	fit_connections(args);
 	j->args = args;
 	replay_args_name_pace(j->args, j->pace);
 	rc = build_runs(j, &err);
@@ -462,16 +523,18 @@ static int replay_run_command(void *options, const struct operands *operands)
 		begun = true;
 		stop_install();
 		rc = job_run(j, &err);
-		end_rc = conclude(j, &fail_on, &end_err);
+		end_rc = conclude(j, rc != SC_OK, &fail_on, &end_err);
 		silent = !rc && unanswered(j);
+		refused = job_was_refused(j);
 	}
 	job_done(j);
 	/* Gathered for a run that never began: the same command is to work another time. */
 	if (path && args->output && !begun)
 		store_remove(path);
 	free(path);
+	/* Nobody's usage is wrong if a store turns out to be damaged when requests have gone out. */
 	if (rc)
-		return fail(rc, &err);
+		return fail(rc == SC_EINVAL && begun && !refused ? SC_EIO : rc, &err);
 	if (end_rc)
 		return fail(end_rc, &end_err);
 	if (fail_on)

@@ -60,6 +60,15 @@ int open_files_allow(uint64_t connections, struct err *err)
 		       connections, wanted, allowed);
 }
 
+unsigned open_files_fit(unsigned connections, unsigned targets)
+{
+	uint64_t allowed =
+		raise_open_files(FILES_EACH * (uint64_t)connections * targets + OTHER_FILES);
+	uint64_t each = allowed > OTHER_FILES ? (allowed - OTHER_FILES) / FILES_EACH / targets : 0;
+
+	return each < connections ? (unsigned)each : connections;
+}
+
 int open_files_of(unsigned sources, unsigned each, struct err *err)
 {
 	uint64_t wanted = (uint64_t)sources * each + OTHER_FILES;
@@ -95,12 +104,15 @@ static void on_signal(int sig)
 void stop_install(void)
 {
 	static const int signals[] = {SIGINT, SIGTERM, SIGUSR1};
-	struct sigaction sa;
+	struct sigaction sa, before;
 
 	memset(&sa, 0, sizeof(sa));
 	sa.sa_handler = on_signal;
 	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
 		(void)sigaction(signals[i], &sa, NULL);
+	/* A terminal that is closed; but nohup is to hold. */
+	if (sigaction(SIGHUP, NULL, &before) == 0 && before.sa_handler != SIG_IGN)
+		(void)sigaction(SIGHUP, &sa, NULL);
 	/* A reader that went away is an error of write(2), not a death. */
 	sa.sa_handler = SIG_IGN;
 	(void)sigaction(SIGPIPE, &sa, NULL);

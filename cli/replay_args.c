@@ -18,6 +18,7 @@
 #define DEFAULT_TIMEOUT_US 30000000
 #define DEFAULT_METHODS "GET,HEAD,OPTIONS"
 #define US_PER_S INT64_C(1000000)
+#define CONNECTIONS_EACH 16u /* of a worker, at least, where nobody says how many there are */
 
 static int pace_once(struct pace_option *p, const char *name, const char *value, struct err *err)
 {
@@ -81,6 +82,20 @@ static int set_save(void *to, const char *value, struct err *err)
 	return err_set(err, SC_EINVAL, "'%s'; expected none, status or full", value);
 }
 
+/* Methods are told apart by case (RFC 9110, 9.1), and none that is registered has a small letter. */
+static bool is_method(const char *list, const char *p, size_t len)
+{
+	if (strcmp(list, "all") == 0)
+		return true;
+	if (len == 3 && strncasecmp(p, "all", 3) == 0)
+		return false;
+	for (size_t i = 0; i < len; i++) {
+		if (p[i] >= 'a' && p[i] <= 'z')
+			return false;
+	}
+	return true;
+}
+
 /* A comma-separated list of methods (tokens, RFC 9110, 5.6.2), or "all". */
 int opt_methods(void *to, const char *value, struct err *err)
 {
@@ -91,7 +106,7 @@ int opt_methods(void *to, const char *value, struct err *err)
 	for (;;) {
 		size_t len = strspn(p, token);
 
-		if (len == 0 || (p[len] != ',' && p[len] != '\0'))
+		if (len == 0 || (p[len] != ',' && p[len] != '\0') || !is_method(value, p, len))
 			return err_set(err, SC_EINVAL,
 				       "'%s' is no list of methods; expected all, or names like "
 				       "GET,POST",
@@ -275,6 +290,9 @@ unsigned replay_args_workers(const struct replay_args *a)
 	uint64_t n = a->workers ? a->workers : (uint64_t)(cores > 0 ? cores : 1);
 	unsigned most = replay_args_connections(a);
 
+	/* Each has its part of the connections: a small one would lie idle while others wait. */
+	if (!a->workers && n > most / CONNECTIONS_EACH)
+		n = most / CONNECTIONS_EACH ? most / CONNECTIONS_EACH : 1;
 	if (n > LIMIT_WORKERS)
 		n = LIMIT_WORKERS;
 	return n < most ? (unsigned)n : most;
@@ -308,6 +326,7 @@ static bool parse_time(const char *text, int64_t *ret_us)
 					    "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M", "%Y-%m-%d"};
 	const char *end = NULL;
 	int64_t us = 0, zone;
+	int day;
 	struct tm tm;
 
 	for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]) && !end; i++) {
@@ -316,6 +335,7 @@ static bool parse_time(const char *text, int64_t *ret_us)
 	}
 	if (!end || tm.tm_year < 70)
 		return false;
+	day = tm.tm_mday;
 	if (*end == '.') {
 		int64_t unit = US_PER_S;
 
@@ -327,7 +347,8 @@ static bool parse_time(const char *text, int64_t *ret_us)
 	if (!parse_zone(end, &zone))
 		return false;
 	*ret_us = ((int64_t)timegm(&tm) - zone) * US_PER_S + us;
-	return *ret_us > 0;
+	/* timegm() makes a day of March of the 30th of February. */
+	return *ret_us > 0 && tm.tm_mday == day;
 }
 
 int moment_parse(const char *text, struct moment *ret, struct err *err)
@@ -411,7 +432,8 @@ static void describe_moment(json_t *to, const char *name, const struct moment *m
 					      (json_int_t)m->us));
 }
 
-char *replay_args_describe(const struct replay_args *a, const struct rules *rules, double weight)
+char *replay_args_describe(const struct replay_args *a, const struct rules *rules,
+			   const struct share *share)
 {
 	char pace[PACE_NAME];
 	json_t *all;
@@ -429,8 +451,9 @@ char *replay_args_describe(const struct replay_args *a, const struct rules *rule
 		return NULL;
 	if (a->middleware)
 		json_object_set_new(all, "middleware", json_string(a->middleware));
-	if (weight > 0)
-		json_object_set_new(all, "weight", json_real(weight));
+	if (share->to > 0)
+		json_object_set_new(all, "share",
+				    json_pack("[f, f]", share->from, share->to));
 	describe_moment(all, "from", &a->from);
 	describe_moment(all, "until", &a->until);
 	rules_describe(&a->rules, rules, all);
@@ -441,9 +464,22 @@ char *replay_args_describe(const struct replay_args *a, const struct rules *rule
 	return text;
 }
 
-/* How fast, how wide and for how long may change when a run goes on; what is sent may not. */
+bool replay_args_share(const char *options, struct share *ret)
+{
+	json_t *all = json_loads(options, 0, NULL);
+	json_t *share = json_object_get(all, "share");
+	bool known = share || !json_object_get(all, "weight"); /* before there were shares */
+
+	*ret = (struct share){json_number_value(json_array_get(share, 0)),
+			      json_number_value(json_array_get(share, 1))};
+	json_decref(all);
+	return known;
+}
+
+/* How fast, how wide and for how long may change when a run goes on; what is sent may not. Its share
+ * stays what it was. */
 static const char *const may_differ[] = {
-	"pace", "connections", "timeout_us", "workers", "duration_us", "drop_late_us",
+	"pace", "connections", "timeout_us", "workers", "duration_us", "drop_late_us", "share",
 };
 
 bool replay_args_agree(const char *before, const char *now)

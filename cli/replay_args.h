@@ -62,7 +62,7 @@ int replay_args_target(const char *text, char **ret_url, double *ret_weight, str
 
 /* Most connections open at once to each target. */
 unsigned replay_args_connections(const struct replay_args *a);
-/* Loops for each target: never more than connections. */
+/* Loops for each target: never more than connections, and no more than these keep busy. */
 unsigned replay_args_workers(const struct replay_args *a);
 
 /* "2026-11-22T18:17:13.444Z" (a shorter time and another zone will do), or "+10s" after the first
@@ -78,8 +78,16 @@ void replay_args_name_pace(const struct replay_args *a, char name[PACE_NAME]);
 int opt_methods(void *to, const char *value, struct err *err);
 bool method_listed(const char *list, struct span method); /* --methods */
 
+/* The part of the connections that is a target's, 0..1; `to` 0: all are. */
+struct share {
+	double from, to;
+};
+
 /* What was asked for, for replay.options; free() it. NULL: no memory. */
-char *replay_args_describe(const struct replay_args *a, const struct rules *rules, double weight);
+char *replay_args_describe(const struct replay_args *a, const struct rules *rules,
+			   const struct share *share);
+/* The share in such a description; false: it had one that is not told. */
+bool replay_args_share(const char *options, struct share *ret);
 /* Whether a run with those options, as described, sent what these would. */
 bool replay_args_agree(const char *before, const char *now);
 

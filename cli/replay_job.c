@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
@@ -210,6 +211,16 @@ static uint64_t expected(struct job *j)
 	return (uint64_t)sum;
 }
 
+/* A line that the terminal would fold is not cleared as a whole. */
+static size_t fitting(size_t len)
+{
+	struct winsize size;
+
+	if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) || size.ws_col < 2)
+		return len;
+	return len < size.ws_col ? len : size.ws_col - 1u;
+}
+
 static void show_progress(struct job *j)
 {
 	static struct replay_stats sum; /* too large for a stack; there is one job */
@@ -226,7 +237,8 @@ static void show_progress(struct job *j)
 	sum_up(j, &sum);
 	buf_init(&line, KIB);
 	if (!progress_line(&progress, &line)) {
-		fprintf(stderr, live && !asked ? "\r\033[K%.*s" : "%.*s\n", (int)line.len,
+		fprintf(stderr, live && !asked ? "\r\033[K%.*s" : "%.*s\n",
+			(int)(live && !asked ? fitting(line.len) : line.len),
 			(const char *)line.data);
 		j->line_open = live && !asked;
 		j->last_line_us = now;

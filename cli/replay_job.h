@@ -47,8 +47,8 @@ struct run {
 	struct job *job;
 	char *url;
 	struct target_url target;
-	double weight;	       /* 0: every request */
-	double share_from, share_to; /* of 0..1: the connections that are this target's */
+	double weight; /* 0: none was given */
+	struct share share;
 	struct connect_options connect;
 	int destination; /* of the policy; -1: a --to */
 	struct destination_way way; /* to it */
@@ -72,7 +72,12 @@ struct run {
 	struct schedule schedule; /* the reader's, as all below until it is joined */
 	struct source *source;	  /* of a pass */
 	uint32_t pass;
-	uint64_t turn;	  /* of workers, where no order is kept */
+	uint64_t turn;	  /* of workers */
+	struct home {
+		uint64_t connection;
+		unsigned worker; /* from 1; 0: the place is free */
+	} *homes; /* of the first recorded connections; NULL: there is but one worker */
+	unsigned n_homes, homes_room; /* room: a power of two */
 	uint64_t n_shots; /* made in this pass, for all targets */
 	uint64_t n_rows, n_made; /* exchanges read, and requests of this target made of them */
 	_Atomic uint64_t rows, made; /* the same now and then, for others */
@@ -123,6 +128,18 @@ static inline size_t job_queue_bytes(const struct job *j)
 static inline bool job_is_closed(const struct job *j)
 {
 	return j->args->pace.pace.kind == PACE_MAX;
+}
+
+/* Whether a target turned out to be an origin. */
+static inline bool job_was_refused(const struct job *j)
+{
+	for (unsigned i = 0; i < j->n_runs; i++) {
+		for (unsigned k = 0; k < j->runs[i].n_workers; k++) {
+			if (j->runs[i].workers[k].rc == SC_EINVAL)
+				return true;
+		}
+	}
+	return false;
 }
 
 /* Queues and options of the workers, when everything else of the run is there. SC_ENOMEM. */

@@ -58,21 +58,40 @@ static bool is_ours(const struct run *run, const struct exchange *ex)
 	uint64_t key = key_of(run, ex);
 	double at;
 
-	if (run->weight == 0)
+	if (run->share.to == 0)
 		return true;
 	at = (double)(hash_bytes(&key, sizeof(key), SHARE_SEED) >> 11) * 0x1p-53;
-	return at >= run->share_from && at < run->share_to;
+	return at >= run->share.from && at < run->share.to;
+}
+
+/* As many recorded connections as there are real ones are dealt out by turns, so that each worker has
+ * one for each of its own. What comes after them shares anyway, and goes by its hash. */
+static unsigned home_of(struct run *run, uint64_t key)
+{
+	uint64_t hash = hash_bytes(&key, sizeof(key), WORKER_SEED);
+	struct home *h;
+
+	for (uint64_t i = hash;; i++) {
+		h = &run->homes[i & (run->homes_room - 1)];
+		if (h->worker && h->connection == key)
+			return h->worker - 1;
+		if (!h->worker)
+			break;
+	}
+	if (2 * run->n_homes >= run->homes_room)
+		return (unsigned)(hash % run->n_workers);
+	run->n_homes++;
+	*h = (struct home){key, (unsigned)(run->turn++ % run->n_workers) + 1};
+	return h->worker - 1;
 }
 
 static unsigned worker_of(struct run *run, const struct exchange *ex)
 {
-	uint64_t key = key_of(run, ex);
-
 	if (run->n_workers == 1)
 		return 0;
 	if (run->job->args->unordered)
 		return (unsigned)(run->turn++ % run->n_workers);
-	return (unsigned)(hash_bytes(&key, sizeof(key), WORKER_SEED) % run->n_workers);
+	return home_of(run, key_of(run, ex));
 }
 
 /* Shots made here and over by now. One for each that is made, so that the allocator gives back what
@@ -474,6 +493,11 @@ int run_prepare(struct run *run, struct err *err)
 	if (!run->workers)
 		return err_set(err, SC_ENOMEM, "out of memory");
 	run->n_workers = n;
+	for (run->homes_room = 2; run->homes_room < 2 * replay_args_connections(run->job->args);)
+		run->homes_room *= 2;
+	run->homes = n > 1 ? calloc(run->homes_room, sizeof(*run->homes)) : NULL;
+	if (n > 1 && !run->homes)
+		return err_set(err, SC_ENOMEM, "out of memory");
 	for (unsigned i = 0; i < n; i++) {
 		struct worker *w = &run->workers[i];
 
@@ -594,6 +618,7 @@ void run_done(struct run *run)
 		queue_free(w->results, drop_result);
 	}
 	free(run->workers);
+	free(run->homes);
 	relay_free(run->relay);
 	queue_free(run->errands, errand_drop);
 	free(run->outs);

@@ -32,6 +32,9 @@ static int check_folder(const char *name, struct err *err)
 	size_t len = slash ? (size_t)(slash - name) + 1 : 0;
 	struct stat st;
 
+	if (!name[len])
+		return err_set(err, SC_EINVAL, "--hdr: '%s' is no name; expected what the names of "
+			       "two files begin with", name);
 	if (strlen(name) >= sizeof(folder) - 32)
 		return err_set(err, SC_EINVAL, "--hdr: the name is too long");
 	snprintf(folder, sizeof(folder), "%.*s", len ? (int)len : 1, len ? name : ".");

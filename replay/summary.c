@@ -126,6 +126,9 @@ static int requests_text(const struct account *a, struct buf *out)
 	if (!rc && st->failed_sent)
 		rc = buf_addf(out, "             %llu of the failed had gone out\n",
 			      (unsigned long long)st->failed_sent);
+	if (!rc && a->unkept)
+		rc = buf_addf(out, "not kept     %llu results that could not be written\n",
+			      (unsigned long long)a->unkept);
 	return rc;
 }
 
@@ -365,6 +368,8 @@ int summary_json(const struct account *a, struct buf *out)
 		rc = json_text(a->pace, out);
 	for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]) && !rc; i++)
 		rc = buf_addf(out, ",\"%s\":%llu", counts[i].name, (unsigned long long)counts[i].n);
+	if (!rc && a->unkept)
+		rc = buf_addf(out, ",\"unkept\":%llu", (unsigned long long)a->unkept);
 	if (!rc)
 		rc = json_sets(a, out);
 	if (!rc)

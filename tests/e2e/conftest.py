@@ -154,3 +154,16 @@ def raw_server():
 @pytest.fixture
 def store(tmp_path):
     return tmp_path / "shadow.db"
+
+
+@pytest.fixture
+def small_disk(request, tmp_path):
+    """A file system of 2 MiB, or of the size that is asked for."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    size = f"size={getattr(request, 'param', '2m')}"
+    mount = ["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting is not permitted")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)

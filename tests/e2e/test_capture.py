@@ -424,18 +424,6 @@ def test_kill_leaves_a_good_store(gateway, store):
     assert len(exchanges(store)) == len(rows) + 1
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 2 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("mounting is not permitted")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
 def test_a_full_disk_is_said_once_and_harms_nothing(small_disk, tmp_path):
     rng, length = random.Random(1), [b"Content-Length: 20000"]
     made = [request("POST", f"/{i}", length, rng.randbytes(20000)) for i in range(300)]

@@ -8,7 +8,6 @@ import os
 import pathlib
 import re
 import signal
-import subprocess
 import threading
 
 import pytest
@@ -240,18 +239,6 @@ def test_secrets_reach_neither_target_nor_tee(raw_server, target, tmp_path):
     assert b"TOPSECRET" not in target.seen[0].raw
     data = b"".join(path.read_bytes() for path in tmp_path.glob("tee.db*"))
     assert data and b"TOPSECRET" not in data
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 2 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("mounting is not permitted")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 def test_a_full_disk_does_not_stop_the_mirror(small_disk, raw_server, target, tmp_path):

@@ -1,15 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Replay: what goes out, when it was due, what is held back, and what a bad target costs."""
 
+import contextlib
 import json
 import re
 import signal
+import sqlite3
+import subprocess
 
 import pytest
 from harness import (
     Running,
+    binary,
     chunked,
     dead_port,
+    integrity,
     one,
     request,
     run,
@@ -396,3 +401,95 @@ def test_1000_connections(tmp_path, raw_server):
     run("capture", "-r", pcap.write(tmp_path / "in.pcap"), "-o", tmp_path / "shadow.db")
     replay(tmp_path / "shadow.db", raw_server, "--connections", "16")
     assert sorted(targets(raw_server)) == sorted(f"/{n}" for n in range(1000))
+
+
+def test_each_recorded_connection_has_its_own(tmp_path, raw_server):
+    """As long as there are enough, however many workers share them."""
+    pcap = PcapFile()
+    for c in range(20):
+        talk = Conversation(pcap, 20000 + c, at=c)
+        for n in range(3):
+            talk.exchange(2000 + 100 * n + c, request("GET", f"/{c}/{n}"))
+        talk.close(9000 + c)
+    run("capture", "-r", pcap.write(tmp_path / "in.pcap"), "-o", tmp_path / "shadow.db")
+    replay(tmp_path / "shadow.db", raw_server, "--connections", "20", "--workers", "8")
+    pairs = {(s.connection, s.target.split("/")[1]) for s in raw_server.seen}
+    assert len(raw_server.seen) == 60 and len(pairs) == raw_server.connections == 20
+
+
+def test_few_open_files(tmp_path, raw_server):
+    """Nobody asked for as many connections as there would be otherwise."""
+    store = dataset(tmp_path, [request("GET", f"/{i}") for i in range(3)])
+    few = ["prlimit", "--nofile=200:200"]
+    done = subprocess.run(
+        [*few, binary(), "replay", store, "--to", raw_server.url],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(raw_server.seen) == 3
+
+
+# --- the store meanwhile -------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def under_way(folder, store, server):
+    running = Running(folder, "replay", store, "--to", server.url)
+    try:
+        wait_until(lambda: results(store), "the first result")
+        yield running
+    finally:
+        running.kill()
+
+
+def test_the_log_is_not_deleted_by_others(tmp_path, raw_server):
+    """Who closes the store last deletes its log; a replay under way is there still."""
+    store = dataset(tmp_path, [request("GET", f"/{i}") for i in range(1000)], gap_us=200_000)
+    with under_way(tmp_path, store, raw_server) as running:
+        for _ in range(2):
+            other = sqlite3.connect(store)
+            other.execute("update capture set source = source")
+            other.commit()
+            other.close()
+            assert (tmp_path / "shadow.db-wal").exists()
+        running.signal(signal.SIGINT)
+        running.end(status=0)
+    assert integrity(store) == "ok" and len(results(store)) == len(raw_server.seen)
+
+
+def test_a_store_that_is_removed(tmp_path, raw_server):
+    store = dataset(tmp_path, [request("GET", f"/{i}") for i in range(1000)], gap_us=200_000)
+    with under_way(tmp_path, store, raw_server) as running:
+        store.unlink()
+        running.signal(signal.SIGINT)
+        assert "removed or replaced" in running.end(status=1)
+
+
+def test_a_damaged_row_is_no_wrong_usage(tmp_path, raw_server):
+    store = dataset(tmp_path, [request("GET", f"/{i}") for i in range(20)])
+    with sqlite3.connect(store) as db:
+        db.execute("update exchange set request_headers = 'no' where id = 11")
+    done = replay(store, raw_server, status=1)
+    assert "exchange 11" in done.err
+    assert one(store, "select ended_at is null from replay") == 1
+
+
+class Varied(RawServer):
+    """Answers no two requests alike."""
+
+    def respond(self, sock, head, fields):
+        with self.lock:
+            self.answer = b"%06d" % len(self.seen) + b"x" * 100_000
+            return super().respond(sock, head, fields)
+
+
+def test_what_a_full_disk_does_not_keep_is_said(small_disk):
+    store = dataset(small_disk, [request("GET", f"/{i}") for i in range(60)])
+    with Varied() as server:
+        done = replay(store, server, "--json", status=1)
+    summary = json.loads(done.out)
+    kept = one(store, "select count(*) from result")
+    assert summary["unkept"] == summary["sent"] + summary["failed"] - kept > 0
+    assert one(store, "select ended_at is null from replay") == 1

@@ -2,11 +2,12 @@
 """A replay that was killed goes on where it was, and nothing is lost or had twice."""
 
 import json
+import signal
 import threading
 
 import pytest
 from harness import Running, integrity, one, request, run, select, wait_until
-from pcapfile import simple
+from pcapfile import Conversation, PcapFile, simple
 from servers.raw import RawServer
 
 
@@ -79,13 +80,81 @@ def test_resume(workers, tmp_path):
 
 
 def test_resume_again(tmp_path):
-    """A run that came to its end has nothing left."""
+    """A run that came to its end has nothing left, and what is said of it stays."""
     store = dataset(tmp_path, 20)
+    row = "select ended_at || summary from replay"
     with RawServer() as server:
         run("replay", store, "--to", server.url, "--max")
-        resume(store, server)
+        before = one(store, row)
+        assert "nothing was left of run 1" in resume(store, server).err
         assert len(server.seen) == 20
-    assert len(had(store)) == 20
+    assert len(had(store)) == 20 and one(store, row) == before
+
+
+def test_resume_what_was_stopped(tmp_path):
+    """Its first account stays inside the second."""
+    store = dataset(tmp_path, 40)
+    with Gate(10) as server:
+        args = ["--max", "--connections", "1", "--timeout", "500ms"]
+        running = Running(tmp_path, "replay", store, "--to", server.url, *args)
+        try:
+            wait_until(lambda: len(server.seen) > 10, "the eleventh request")
+            running.signal(signal.SIGHUP)
+            running.end(status=0)
+        finally:
+            running.kill()
+        first = json.loads(one(store, "select summary from replay"))
+        server.left = 10**6
+        server.opened.set()
+        resume(store, server)
+    summary = json.loads(one(store, "select summary from replay"))
+    assert first["stopped"] and summary["before"] == first
+    assert summary["skipped_by"] == {"resumed": first["sent"] + first["failed"]}
+    assert len(had(store)) == 40
+
+
+def test_resume_what_still_runs(tmp_path):
+    store = dataset(tmp_path, 40)
+    with Gate(10) as server:
+        running = Running(tmp_path, "replay", store, "--to", server.url, "--max")
+        try:
+            wait_until(lambda: len(server.seen) > 10, "the eleventh request")
+            refused = resume(store, server, status=2)
+            assert len(refused.err_lines) == 1 and "at run 1 still" in refused.err
+            other = run("replay", store, "--to", server.url, "--max", "--route", "/none")
+            assert "replay 2" in other.out
+            server.left = 10**6
+            server.opened.set()
+            running.end(status=0)
+        finally:
+            running.kill()
+        assert len(server.seen) == 40
+    assert len(had(store)) == 40
+
+
+def test_resume_a_share(tmp_path):
+    """Each goes on with the connections that were its own, whoever else is named."""
+    pcap = PcapFile()
+    for c in range(60):
+        talk = Conversation(pcap, 41000 + c, at=c)
+        talk.exchange(5000 + c, request("GET", f"/{c}"))
+        talk.close(9000 + c)
+    store = tmp_path / "shadow.db"
+    run("capture", "-r", pcap.write(tmp_path / "in.pcap"), "-o", store)
+    with Gate(5) as a, Gate(5) as b:
+        to = ["--to", f"{a.url}=50", "--to", f"{b.url}=50"]
+        running = Running(tmp_path, "replay", store, *to, "--max")
+        try:
+            wait_until(lambda: len(had(store, 1)) > 4 and len(had(store, 2)) > 4, "results")
+        finally:
+            running.kill()
+        for run_id, server in ((1, a), (2, b)):
+            server.left = 10**6
+            server.opened.set()
+            run("replay", store, "--to", server.url, "--max", "--resume", run_id)
+    first, second = (set(had(store, n)) for n in (1, 2))
+    assert len(first) > 10 and len(second) > 10
+    assert not first & second and len(first | second) == 60
 
 
 def test_resume_passes(tmp_path):

@@ -619,18 +619,7 @@ def test_a_folder_that_goes_ends_the_capture(raw_server, tmp_path):
     assert sum(len(exchanges(f)) for f in files(tmp_path / "away")) == counts["stored"]
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 5 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=5m", "tmpfs", str(folder)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("mounting is not permitted")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
+@pytest.mark.parametrize("small_disk", ["5m"], indirect=True)
 def test_a_full_disk(recording, small_disk):
     done, _ = rotated(small_disk, recording, "--rotate", "1M", status=1)
     said = [line for line in done.err_lines if re.search("is full|No space", line)]
@@ -648,6 +637,7 @@ def test_a_full_disk(recording, small_disk):
     assert stored == counts["stored"] > 0
 
 
+@pytest.mark.parametrize("small_disk", ["5m"], indirect=True)
 def test_keep_makes_room(recording, small_disk):
     """Twice the disk in all, and never more on it than it has."""
     rotated(small_disk, recording, "--rotate", "1M", "--keep", "2")
