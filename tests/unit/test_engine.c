@@ -18,170 +18,15 @@
 #include <unistd.h>
 
 #include "core/limits.h"
-#include "engine.h"
-#include "hostile_server.h"
-#include "replay/connect.h"
-#include "replay/replay.h"
-#include "replay/schedule.h"
+#include "engine_fixture.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
-
-/* -- requests and results ------------------------------------------------------------------- */
-
-struct request {
-	const char *head;    /* start line and fields without the blank line */
-	uint64_t connection; /* recorded */
-	int64_t ts_us;
-	size_t body; /* that many x */
-};
-
-struct run {
-	struct shot_feed feed;
-	struct result_sink sink;
-	struct replay_options options;
-	struct target_url target;
-	struct replay_stats stats;
-	struct err err;
-	const struct request *requests;
-	size_t n, at;
-	struct pace pace;
-	struct schedule schedule;
-	size_t returned; /* shots that came back */
-	uint64_t warmed; /* connections open before the second request */
-	bool hesitates;			      /* the feed has nothing every other time */
-	struct result *results[MAX_REQUESTS]; /* by exchange id; owned */
-	size_t n_results;
-	struct server *server; /* the one it stops by */
-	unsigned stop_after;
-};
-
-static struct shot *shot_of(const struct request *r, int64_t id)
-{
-	struct exchange *ex = exchange_new();
-	struct shot *shot = NULL;
-	enum skip skip;
-	char head[512];
-
-	if (r->body)
-		snprintf(head, sizeof(head), "%s\r\nContent-Length: %zu\r\n\r\n", r->head, r->body);
-	else
-		snprintf(head, sizeof(head), "%s\r\n\r\n", r->head);
-	assert_int_equal(message_parse((const uint8_t *)head, strlen(head), 64 * MIB, &ex->request),
-			 SC_OK);
-	for (size_t i = 0; i < r->body; i += 1024)
-		assert_int_equal(buf_add(&ex->request->body, (char[1024]){0},
-					 r->body - i < 1024 ? r->body - i : 1024),
-				 SC_OK);
-	ex->request->body_size = r->body;
-	ex->id = id;
-	ex->connection = r->connection;
-	ex->ts_us = r->ts_us;
-	assert_int_equal(shot_new(ex, "1", &shot, &skip), SC_OK);
-	assert_int_equal(skip, SKIP_NONE);
-	exchange_free(ex);
-	return shot;
-}
-
-static int feed_next(struct shot_feed *f, struct shot **ret, struct err *err)
-{
-	struct run *r = (struct run *)(void *)f;
-
-	(void)err;
-	r->hesitates = !r->hesitates;
-	if (r->hesitates)
-		return SC_EAGAIN;
-	if (r->at == r->n)
-		return 0;
-	if (r->at == 0)
-		schedule_init(&r->schedule, &r->pace);
-	*ret = shot_of(&r->requests[r->at], (int64_t)r->at);
-	(*ret)->offset_ns = schedule_next(&r->schedule, r->requests[r->at].ts_us);
-	r->at++;
-	return 1;
-}
-
-static void feed_done(struct shot_feed *f, struct shot *shot)
-{
-	struct run *r = (struct run *)(void *)f;
-
-	r->returned++;
-	shot_free(shot);
-}
-
-static int sink_keep(struct result_sink *s, struct result *result, struct err *err)
-{
-	struct run *r = (struct run *)(void *)((char *)s - offsetof(struct run, sink));
-
-	(void)err;
-	assert_null(r->results[result->exchange_id]);
-	r->results[result->exchange_id] = result;
-	r->n_results++;
-	return SC_OK;
-}
 
 static bool stop_when_seen(void *arg)
 {
 	struct run *r = arg;
 
 	return server_seen(r->server) >= r->stop_after;
-}
-
-static const struct result_sink_ops sink_ops = {.put = sink_keep};
-
-static struct run *run_new(uint16_t port, const struct request *requests, size_t n)
-{
-	struct run *r = calloc(1, sizeof(*r));
-	char url[64];
-
-	assert_non_null(r);
-	snprintf(url, sizeof(url), "http://127.0.0.1:%u", port);
-	assert_int_equal(target_parse(url, &r->target, &r->err), SC_OK);
-	r->feed.next = feed_next;
-	r->feed.done = feed_done;
-	r->sink.ops = &sink_ops;
-	r->requests = requests;
-	r->n = n;
-	r->pace = (struct pace){.kind = PACE_MAX, .speed = 1};
-	r->options = (struct replay_options){
-		.target = &r->target,
-		.closed_loop = true,
-		.connections = 8,
-		.timeout_us = 20000000,
-		.ordered = true,
-		.save = SAVE_ANSWERS_FULL,
-		.arg = r,
-	};
-	return r;
-}
-
-static void run_it(struct run *r, int expect)
-{
-	uint64_t statuses = 0, errors = 0;
-
-	if (replay_run(&r->options, &r->feed, &r->sink, &r->stats, &r->err) != expect)
-		fail_msg("%s", r->err.text);
-	for (unsigned i = 0; i < STATUS_CODES; i++)
-		statuses += r->stats.status[i];
-	for (int i = 0; i < RESULT_ERRORS; i++)
-		errors += r->stats.errors[i];
-	assert_int_equal(statuses, r->stats.sent);
-	assert_int_equal(errors, r->stats.failed);
-	if (expect != SC_OK)
-		return;
-	assert_int_equal(r->stats.taken, r->stats.sent + r->stats.failed + r->stats.dropped +
-						 r->stats.unsent);
-	assert_int_equal(r->stats.taken, r->at);
-	assert_int_equal(r->returned, r->at);
-	assert_int_equal(r->stats.in_flight, 0);
-	assert_int_equal(r->n_results, r->stats.sent + r->stats.failed);
-	assert_int_equal(r->stats.service.count, r->stats.sent);
-}
-
-static void run_free(struct run *r)
-{
-	for (size_t i = 0; i < MAX_REQUESTS; i++)
-		result_free(r->results[i]);
-	free(r);
 }
 
 /* Every failure has its name, and costs nobody else: each stands between two that are well. */
@@ -261,238 +106,6 @@ static void test_refused(void **state)
 	assert_int_equal(r->results[0]->sent_us, 0);
 	run_free(r);
 	close(fd);
-}
-
-/* A server that closes a kept connection under our hands: once more where that is safe. */
-static void test_stale(void **state)
-{
-	static const struct request requests[] = {
-		{"GET /stale HTTP/1.1", 1, 0, 0},
-		{"GET /stale HTTP/1.1", 1, 0, 0},
-		{"GET /stale HTTP/1.1", 1, 0, 0},
-		{"POST /stale HTTP/1.1", 1, 0, 0},
-	};
-	struct server *s = server_start();
-	struct run *r = run_new(s->port, requests, COUNT(requests));
-
-	(void)state;
-	r->options.connections = 1;
-	run_it(r, SC_OK);
-	assert_int_equal(r->stats.sent, 3);
-	assert_int_equal(r->stats.retried, 2);
-	assert_int_equal(r->stats.connections, 3);
-	/* What a second POST would do nobody knows. */
-	assert_int_equal(r->results[3]->error, RESULT_ERROR_EARLY_CLOSE);
-	run_free(r);
-	server_stop(s);
-}
-
-/* What was read may have done something, though its acknowledgement never came. */
-static void test_read_and_reset(void **state)
-{
-	static const struct request requests[] = {
-		{"GET /once HTTP/1.1", 1, 0, 0},
-		{"POST /once HTTP/1.1", 1, 0, 100},
-	};
-	struct server *s = server_start();
-	struct run *r = run_new(s->port, requests, COUNT(requests));
-
-	(void)state;
-	r->options.connections = 1;
-	run_it(r, SC_OK);
-	assert_int_equal(r->results[1]->error, RESULT_ERROR_RESET);
-	assert_int_equal(r->stats.retried, 0);
-	assert_int_equal(server_seen(s), 2);
-	run_free(r);
-	server_stop(s);
-}
-
-/* What was said to an idle connection is no answer; to a POST that was read it may be one. */
-static void test_idle_timeout(void **state)
-{
-	static const struct request requests[] = {
-		{"GET /idle HTTP/1.1", 1, 0, 0},
-		{"GET /idle HTTP/1.1", 1, 0, 0},
-		{"POST /idle HTTP/1.1", 1, 0, 0},
-	};
-	struct server *s = server_start();
-	struct run *r = run_new(s->port, requests, COUNT(requests));
-
-	(void)state;
-	r->options.connections = 1;
-	run_it(r, SC_OK);
-	assert_int_equal(r->stats.sent, 3);
-	assert_int_equal(r->stats.retried, 1);
-	assert_int_equal(r->results[1]->response->status, 200);
-	assert_int_equal(r->results[2]->response->status, 408);
-	assert_int_equal(server_seen(s), 4);
-	run_free(r);
-	server_stop(s);
-}
-
-/* The end of a connection that comes with an answer is seen with it: nothing goes out into a
- * connection that is known to be none, and nothing has to go out twice. */
-static void test_gone(void **state)
-{
-	static const struct request requests[] = {
-		{"POST /gone HTTP/1.1", 1, 0, 0},
-		{"POST /gone HTTP/1.1", 1, 0, 0},
-		{"POST /ok HTTP/1.1", 1, 0, 0},
-	};
-	struct server *s = server_start();
-	struct run *r = run_new(s->port, requests, COUNT(requests));
-
-	(void)state;
-	r->options.connections = 1;
-	run_it(r, SC_OK);
-	assert_int_equal(r->stats.sent, 3);
-	assert_int_equal(r->stats.failed, 0);
-	assert_int_equal(server_seen(s), 3);
-	assert_int_equal(r->stats.retried, 0);
-	assert_int_equal(r->stats.connections, 3);
-	run_free(r);
-	server_stop(s);
-}
-
-static int tcp_to(uint16_t port)
-{
-	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port)};
-	int fd = socket(AF_INET, SOCK_STREAM, 0);
-
-	to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	assert_true(fd >= 0);
-	assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
-	return fd;
-}
-
-/* What none of has arrived has done nothing: it may go out again whatever it is. */
-static void test_untaken(void **state)
-{
-	uint16_t port;
-	int listener = bound_socket(&port), peer;
-	struct conn c = {.fd = -1};
-	char byte;
-	size_t n;
-
-	(void)state;
-	assert_int_equal(listen(listener, 1), 0);
-	c.fd = tcp_to(port);
-	peer = accept(listener, NULL, NULL);
-	assert_int_equal(conn_send(&c, "taken", 5, &n), SC_OK);
-	for (size_t i = 0; i < 5; i++)
-		assert_int_equal(recv(peer, &byte, 1, 0), 1);
-	close(peer);
-	assert_int_equal(recv(c.fd, &byte, 1, 0), 0); /* so its end has come, with what it took */
-	assert_false(conn_untaken(&c, 5));
-	assert_int_equal(conn_send(&c, "nobody", 6, &n), SC_OK);
-	assert_true(conn_untaken(&c, 6));
-	assert_false(conn_untaken(&c, 7));
-	close(c.fd);
-	close(listener);
-}
-
-static struct conn *connected(CURLM *multi, const struct replay_options *options)
-{
-	static struct conn c;
-	struct addr peer;
-	int running = 1, left;
-	CURLMsg *msg = NULL;
-
-	assert_int_equal(conn_init(&c, multi, options, &c), SC_OK);
-	assert_int_equal(conn_open(&c), SC_OK);
-	while (!msg) {
-		assert_int_equal(curl_multi_perform(multi, &running), CURLM_OK);
-		msg = curl_multi_info_read(multi, &left);
-		if (!msg)
-			assert_int_equal(curl_multi_poll(multi, NULL, 0, 1000, NULL), CURLM_OK);
-	}
-	assert_int_equal(msg->data.result, CURLE_OK);
-	assert_int_equal(conn_opened(&c, &peer), SC_OK);
-	assert_int_equal(peer.port, options->target->port);
-	return &c;
-}
-
-/* libcurl closes idle connections that have bytes to be read, and takes ours for such: so it never
- * gets to see any. */
-static void test_own_socket(void **state)
-{
-	struct target_url target;
-	struct replay_options options = {.target = &target, .timeout_us = 20000000};
-	CURLM *multi = curl_multi_init();
-	curl_socket_t libcurls = CURL_SOCKET_BAD;
-	char url[64], bytes[8];
-	struct err err;
-	struct conn *c;
-	uint16_t port;
-	int listener = bound_socket(&port), peer, own;
-	size_t n;
-
-	(void)state;
-	assert_int_equal(listen(listener, 1), 0);
-	snprintf(url, sizeof(url), "http://127.0.0.1:%u", port);
-	assert_int_equal(target_parse(url, &target, &err), SC_OK);
-	c = connected(multi, &options);
-	peer = accept(listener, NULL, NULL);
-	assert_int_equal(send(peer, "answer", 6, 0), 6);
-	assert_int_equal(curl_easy_getinfo(c->easy, CURLINFO_ACTIVESOCKET, &libcurls), CURLE_OK);
-	assert_int_not_equal(libcurls, c->fd);
-	assert_int_equal(recv(libcurls, bytes, 1, MSG_PEEK | MSG_DONTWAIT), -1);
-	assert_int_equal(errno, EAGAIN);
-	assert_int_equal(recv(c->fd, bytes, 1, MSG_PEEK), 1);
-	assert_int_equal(conn_recv(c, bytes, sizeof(bytes), &n), SC_OK);
-	assert_int_equal(n, 6);
-	own = c->fd;
-	conn_done(c);
-	assert_int_equal(fcntl(own, F_GETFD), -1);
-	assert_int_equal(recv(peer, bytes, 1, 0), 0);
-	curl_multi_cleanup(multi);
-	close(peer);
-	close(listener);
-}
-
-/* Edges are told once: an answer that fills the buffer to its last byte is followed by others, and
- * one that ends with its connection ends. */
-static void test_full_reads(void **state)
-{
-	static const struct request requests[] = {
-		{"GET /full HTTP/1.1", 1, 0, 0},
-		{"GET /full HTTP/1.1", 1, 0, 0},
-		{"GET /ok HTTP/1.1", 1, 0, 0},
-		{"GET /full-until-close HTTP/1.1", 1, 0, 0},
-		{"GET /full HTTP/1.1", 1, 0, 0},
-	};
-	struct server *s = server_start();
-	struct run *r = run_new(s->port, requests, COUNT(requests));
-
-	(void)state;
-	run_it(r, SC_OK);
-	assert_int_equal(r->stats.sent, COUNT(requests));
-	assert_int_equal(r->stats.connections, 2);
-	assert_int_equal(r->results[0]->response->head_len + r->results[0]->response->body.len,
-			 RECEIVE_BYTES);
-	assert_int_equal(r->results[3]->response->head_len + r->results[3]->response->body.len,
-			 RECEIVE_BYTES);
-	run_free(r);
-	server_stop(s);
-}
-
-/* A fresh connection that is closed without an answer is no stale one. */
-static void test_retried_once(void **state)
-{
-	static const struct request requests[] = {
-		{"GET /ok HTTP/1.1", 1, 0, 0},
-		{"GET /early HTTP/1.1", 1, 0, 0},
-	};
-	struct server *s = server_start();
-	struct run *r = run_new(s->port, requests, COUNT(requests));
-
-	(void)state;
-	run_it(r, SC_OK);
-	assert_int_equal(r->stats.retried, 1);
-	assert_int_equal(r->results[1]->error, RESULT_ERROR_EARLY_CLOSE);
-	assert_int_equal(server_seen(s), 3);
-	run_free(r);
-	server_stop(s);
 }
 
 enum { LANES = 5, EACH = 40 };
@@ -908,18 +521,22 @@ static void test_nothing(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_hostile),	   cmocka_unit_test(test_refused),
-		cmocka_unit_test(test_stale),	   cmocka_unit_test(test_gone),
-		cmocka_unit_test(test_untaken),	   cmocka_unit_test(test_full_reads),
-		cmocka_unit_test(test_own_socket), cmocka_unit_test(test_retried_once),
-		cmocka_unit_test(test_read_and_reset), cmocka_unit_test(test_idle_timeout),
-		cmocka_unit_test(test_order),	   cmocka_unit_test(test_no_order),
-		cmocka_unit_test(test_pace),	   cmocka_unit_test(test_large),
-		cmocka_unit_test(test_origin),	   cmocka_unit_test(test_stop),
-		cmocka_unit_test(test_sink_fails), cmocka_unit_test(test_nothing),
-		cmocka_unit_test(test_duration),   cmocka_unit_test(test_drop_late),
-		cmocka_unit_test(test_fair),	   cmocka_unit_test(test_start_together),
-		cmocka_unit_test(test_stats_add),  cmocka_unit_test(test_warm),
+		cmocka_unit_test(test_hostile),
+		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_order),
+		cmocka_unit_test(test_no_order),
+		cmocka_unit_test(test_pace),
+		cmocka_unit_test(test_large),
+		cmocka_unit_test(test_origin),
+		cmocka_unit_test(test_stop),
+		cmocka_unit_test(test_sink_fails),
+		cmocka_unit_test(test_nothing),
+		cmocka_unit_test(test_duration),
+		cmocka_unit_test(test_drop_late),
+		cmocka_unit_test(test_fair),
+		cmocka_unit_test(test_start_together),
+		cmocka_unit_test(test_stats_add),
+		cmocka_unit_test(test_warm),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
