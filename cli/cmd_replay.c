@@ -173,6 +173,8 @@ static int check_origins(struct job *j, struct store *in, struct err *err)
 
 	if (!j->args->allow_origin)
 		rc = store_origins(in, put_origin, j, err);
+	if (!rc && !j->args->allow_origin && !j->n_origins)
+		say("the recording does not tell where it was captured, so that is not refused");
 	for (unsigned i = 0; i < j->n_runs && !rc; i++)
 		rc = connect_build(j->runs[i].destination < 0 ? &j->args->connect
 							       : &j->runs[i].way.args,

@@ -215,7 +215,7 @@ int conn_init(struct conn *c, CURLM *multi, const struct replay_options *options
 			   .options = options,
 			   .fd = -1,
 			   .tls = options->target->tls};
-	return SC_OK;
+	return curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, c->said) ? SC_ENOMEM : SC_OK;
 }
 
 void conn_done(struct conn *c)
@@ -238,6 +238,7 @@ void *conn_owner(CURL *easy)
 
 int conn_open(struct conn *c)
 {
+	c->said[0] = '\0';
 	if (conn_way_next(c->easy, c->options, &c->way) || curl_multi_add_handle(c->multi, c->easy))
 		return SC_ENOMEM;
 	c->added = true;
@@ -307,6 +308,11 @@ void conn_close(struct conn *c)
 	c->own = false;
 	c->fd = -1;
 	c->ssl = NULL;
+}
+
+const char *conn_tls_detail(void)
+{
+	return ERR_reason_error_string(ERR_peek_error());
 }
 
 static int plain_code(ssize_t n, size_t *ret_n)

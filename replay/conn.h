@@ -27,6 +27,7 @@ struct conn {
 	bool added; /* in the multi: connecting or open */
 	bool tls;
 	SSL *ssl; /* libcurl's, borrowed while open; NULL: no TLS, or only libcurl knows it */
+	char said[CURL_ERROR_SIZE]; /* why it could not be opened, in libcurl's words */
 };
 
 /* Target, certificates, proxy: all that is the same for every connection. SC_ENOMEM. */
@@ -62,6 +63,8 @@ int conn_recv(struct conn *c, void *p, size_t len, size_t *ret_n);
  * says nothing. False where that cannot be known. */
 bool conn_untaken(const struct conn *c, size_t sent);
 
+/* What the last failure in reading TLS was; NULL: nothing is known. */
+const char *conn_tls_detail(void);
 /* What a failure to connect is called. */
 enum result_error conn_error(CURLcode code);
 

@@ -41,19 +41,24 @@ static const char *proxy_wrong(CURLU *u, const char *url, struct proxy_parts *p)
 	return strcmp(p->path, "/") == 0 ? NULL : "it has a path";
 }
 
-static int check_proxy(const char *url, struct err *err)
+/* What goes to the proxy goes to no origin either. */
+static int check_proxy(const char *url, const struct addr *origins, size_t n, struct err *err)
 {
 	struct proxy_parts p = {NULL, NULL, NULL, NULL};
 	struct addr addrs[LIMIT_ADDRESSES];
 	CURLU *u = curl_url();
 	const char *wrong = u ? proxy_wrong(u, url, &p) : "out of memory", *why = "";
+	size_t n_addrs = 0;
 	int rc = SC_OK;
 
 	if (wrong)
 		rc = err_set(err, SC_EINVAL, "proxy '%s': %s; expected http://HOST:PORT", url,
 			     wrong);
-	else if (p.host[0] != '[' && resolve(p.host, 0, addrs, &why) == 0)
+	else if (p.host[0] != '[' &&
+		 (n_addrs = resolve(p.host, (uint16_t)strtoul(p.port, NULL, 10), addrs, &why)) == 0)
 		rc = err_set(err, SC_EIO, "proxy %s: %s", p.host, why);
+	for (size_t i = 0; i < n_addrs && !rc; i++)
+		rc = target_refuse_origin(&addrs[i], origins, n, err);
 	proxy_done(&p);
 	curl_url_cleanup(u);
 	return rc;
@@ -176,7 +181,7 @@ int connect_check(const struct target_url *target, const struct connect_options 
 	int rc = check_tls(o, err);
 
 	if (!rc && o->proxy)
-		rc = check_proxy(o->proxy, err);
+		rc = check_proxy(o->proxy, origins, n_origins, err);
 	if (rc || o->unix_socket)
 		return rc ? rc : check_socket(o->unix_socket, err);
 	for (size_t i = 0; i < o->n_endpoints && !rc; i++)

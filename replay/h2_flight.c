@@ -63,6 +63,7 @@ static int on_ready(void *arg, char *ip, char *local_ip, int port, int local_por
 	}
 	if (!speaks_h2(f->easy)) {
 		f->error = RESULT_ERROR_TLS;
+		loop_detail(&h->loop, f->error, "the target did not choose h2 (ALPN)");
 		return CURL_PREREQFUNC_ABORT;
 	}
 	/* libcurl sends again what met a connection that was closed; what changes something by
@@ -260,6 +261,7 @@ void flight_begin(struct h2 *h, struct flight *f, struct shot *shot)
 	f->sent_ns = f->first_ns = 0;
 	f->tries = 0;
 	f->error = RESULT_ERROR_NONE;
+	f->said[0] = '\0';
 	h2_answer_clear(&f->answer);
 	h->loop.stats->in_flight++;
 	/* The very first. */
@@ -276,6 +278,7 @@ static CURLcode configure(struct flight *f)
 
 	/* Many requests on few connections is what HTTP/2 is for. */
 	rc |= curl_easy_setopt(easy, CURLOPT_PIPEWAIT, 1L);
+	rc |= curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, f->said);
 	rc |= curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
 	rc |= curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_ready);
 	rc |= curl_easy_setopt(easy, CURLOPT_PREREQDATA, f);
@@ -360,6 +363,8 @@ void flight_over(struct flight *f, CURLcode code)
 	} else if (f->unasked) {
 		flight_reopen(f);
 	} else {
+		if (code != CURLE_OK && f->error == RESULT_ERROR_NONE)
+			loop_detail(&f->h->loop, error_of(f, code), f->said);
 		flight_end(f, error_of(f, code));
 	}
 }

@@ -24,6 +24,7 @@ struct flight {
 	int64_t first_ns;
 	unsigned tries;		 /* how often libcurl began to send it */
 	enum result_error error; /* what we found wrong with it ourselves */
+	char said[CURL_ERROR_SIZE]; /* of that, or of what libcurl found, more than its name */
 	bool no_memory;
 	bool opens;   /* it goes out on a connection of its own */
 	bool unasked; /* it was not to, and got one all the same */

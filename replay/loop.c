@@ -3,6 +3,7 @@
 #include "loop.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <time.h>
@@ -272,6 +273,20 @@ void loop_count_end(struct loop *l, const struct ended *end, uint16_t status)
 	st->status[status % STATUS_CODES]++;
 	histogram_add(&st->service, end->end_ns - end->sent_ns);
 	histogram_add(&st->latency, end->end_ns - end->shot->due_ns);
+}
+
+void loop_detail(struct loop *l, enum result_error error, const char *text)
+{
+	char *detail = l->stats->detail[error];
+
+	if (detail[0] || !text)
+		return;
+	snprintf(detail, ERROR_DETAIL, "%s", text);
+	/* A line of a summary; the libraries' words may hold what the target said. */
+	for (char *c = detail; *c; c++) {
+		if ((unsigned char)*c < 0x20 || (unsigned char)*c >= 0x7f)
+			*c = ' ';
+	}
 }
 
 int loop_deliver(struct loop *l, const struct ended *end, struct message *response)

@@ -118,6 +118,8 @@ int loop_refuse_origin(const struct loop *l, const struct addr *peer);
 void loop_count_sent(struct loop *l, const struct shot *shot, int64_t sent_ns);
 /* One that was begun is over. `status` where there is no error. */
 void loop_count_end(struct loop *l, const struct ended *end, uint16_t status);
+/* What an error was, in other words than its name; the first of each is kept. */
+void loop_detail(struct loop *l, enum result_error error, const char *text);
 /* Its result, on to the sink; `response` is moved, NULL on error. */
 int loop_deliver(struct loop *l, const struct ended *end, struct message *response);
 static inline bool loop_delivers(const struct loop *l)

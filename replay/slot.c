@@ -271,6 +271,8 @@ static void slot_hung_up(struct engine *e, struct slot *s, int rc)
 {
 	bool any = s->first_ns != 0;
 
+	if (rc == SC_EPROTO)
+		loop_detail(&e->loop, RESULT_ERROR_TLS, conn_tls_detail());
 	if (s->answered_ns)
 		slot_finish_answered(e, s, false);
 	else if (rc == SC_ECLOSED && any && answer_eof(s->answer) == ANSWER_DONE)
@@ -394,6 +396,7 @@ void slot_connected(struct engine *e, struct slot *s, CURLcode code)
 		slot_open(e, s, &peer);
 		return;
 	}
+	loop_detail(&e->loop, conn_error(code), s->conn.said);
 	slot_close(s);
 	if (s->shot)
 		slot_fail(e, s, conn_error(code));

@@ -2,6 +2,8 @@
 /* Statistics of several engines as those of one. Counts nothing itself. */
 #include "replay/replay.h"
 
+#include <string.h>
+
 static void add_times(struct replay_stats *sum, const struct replay_stats *stats)
 {
 	if (stats->start_us && (!sum->start_us || stats->start_us < sum->start_us))
@@ -20,8 +22,11 @@ void replay_stats_add(struct replay_stats *sum, const struct replay_stats *stats
 	sum->failed_sent += stats->failed_sent;
 	sum->dropped += stats->dropped;
 	sum->unsent += stats->unsent;
-	for (unsigned i = 0; i < RESULT_ERRORS; i++)
+	for (unsigned i = 0; i < RESULT_ERRORS; i++) {
 		sum->errors[i] += stats->errors[i];
+		if (!sum->detail[i][0])
+			memcpy(sum->detail[i], stats->detail[i], sizeof(sum->detail[i]));
+	}
 	for (unsigned i = 0; i < STATUS_CODES; i++)
 		sum->status[i] += stats->status[i];
 	sum->late += stats->late;

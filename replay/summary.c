@@ -119,9 +119,10 @@ static int requests_text(const struct account *a, struct buf *out)
 	}
 	for (int i = 0; i < RESULT_ERRORS && !rc; i++) {
 		if (st->errors[i])
-			rc = buf_addf(out, "failed       %llu %s\n",
+			rc = buf_addf(out, "failed       %llu %s%s%s\n",
 				      (unsigned long long)st->errors[i],
-				      result_error_text((enum result_error)i));
+				      result_error_text((enum result_error)i),
+				      st->detail[i][0] ? "; the first: " : "", st->detail[i]);
 	}
 	if (!rc && st->failed_sent)
 		rc = buf_addf(out, "             %llu of the failed had gone out\n",
@@ -314,6 +315,23 @@ static int json_latency(const char *name, const struct histogram *h, struct buf 
 	return rc ? rc : buf_addf(out, ",\"max\":%.1f}", (double)h->max / NS_PER_US);
 }
 
+/* Of those errors of which more is known than their names. */
+static int json_details(const struct replay_stats *st, struct buf *out)
+{
+	const char *comma = "";
+	int rc = buf_add_str(out, ",\"error_details\":{");
+
+	for (int i = 0; i < RESULT_ERRORS && !rc; i++) {
+		if (!st->errors[i] || !st->detail[i][0])
+			continue;
+		rc = buf_addf(out, "%s\"%s\":", comma, result_error_text((enum result_error)i));
+		if (!rc)
+			rc = json_text(st->detail[i], out);
+		comma = ",";
+	}
+	return rc ? rc : buf_add_str(out, "}");
+}
+
 static int json_sets(const struct account *a, struct buf *out)
 {
 	struct json_count skips[SKIPS], errors[RESULT_ERRORS];
@@ -327,6 +345,8 @@ static int json_sets(const struct account *a, struct buf *out)
 	rc = json_counts("skipped_by", skips, SKIPS, out);
 	if (!rc)
 		rc = json_counts("errors", errors, RESULT_ERRORS, out);
+	if (!rc)
+		rc = json_details(a->stats, out);
 	return rc ? rc : json_status(a->stats, out);
 }
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Matches bodies by SHA-256 in memory, never by searching the file: an index over digests would
- * cost more than the row. So only bodies that this handle wrote are matched, and when the table has
- * reached LIMIT_DIGESTS it is emptied and starts again: equal bodies may then be there twice, which
- * costs room and nothing else. */
+ * cost more than the row. So what is matched are the bodies that this handle wrote and those that it
+ * found, of which it looks at the newest, up to LIMIT_LEARNED; and when the table has reached
+ * LIMIT_DIGESTS it is emptied and starts again. Equal bodies may then be there twice, which costs
+ * room and nothing else. */
 #include "body.h"
 
 #include <openssl/evp.h>
@@ -64,6 +65,8 @@ void body_close(struct store *st)
 	free(t);
 }
 
+static int learn(struct store *st, struct err *err);
+
 int body_open(struct store *st, struct err *err)
 {
 	struct body_table *t;
@@ -86,6 +89,8 @@ int body_open(struct store *st, struct err *err)
 		rc = err_set(err, SC_ENOMEM, "%s: no memory for SHA-256", st->path);
 	if (!rc)
 		rc = total_open(st, TOTAL_OF_BODIES, 1, &t->total, err);
+	if (!rc)
+		rc = learn(st, err);
 	if (rc)
 		body_close(st);
 	return rc;
@@ -195,29 +200,60 @@ static int insert(struct store *st, struct span bytes, int64_t *ret_id, struct e
 	return SC_OK;
 }
 
-/* Matched by digest; written when it is new. */
-static int digest_keep(struct store *st, struct span bytes, int64_t *ret_id, struct err *err)
+/* The slot of these bytes, with its digest; its id is 0 where they are new. */
+static int slot_of(struct store *st, struct span bytes, struct slot **ret, struct err *err)
 {
 	struct body_table *t = st->bodies;
 	uint8_t digest[DIGEST];
-	struct slot *slot;
-	int rc;
 
 	if (!EVP_DigestInit_ex2(t->ctx, t->sha256, NULL) ||
 	    !EVP_DigestUpdate(t->ctx, bytes.p, bytes.len) ||
 	    !EVP_DigestFinal_ex(t->ctx, digest, NULL))
 		return err_set(err, SC_ENOMEM, "%s: SHA-256 failed", st->path);
 	make_room(t);
-	slot = find(t->slots, t->n_slots, digest);
-	if (!slot->id) {
-		rc = insert(st, bytes, &slot->id, err);
-		if (rc)
-			return rc;
-		memcpy(slot->digest, digest, DIGEST);
-		t->used++;
-	}
-	*ret_id = slot->id;
+	*ret = find(t->slots, t->n_slots, digest);
+	memcpy((*ret)->digest, digest, DIGEST);
 	return SC_OK;
+}
+
+/* Matched by digest; written when it is new. */
+static int digest_keep(struct store *st, struct span bytes, int64_t *ret_id, struct err *err)
+{
+	struct slot *slot;
+	int rc = slot_of(st, bytes, &slot, err);
+
+	if (!rc && !slot->id) {
+		rc = insert(st, bytes, &slot->id, err);
+		st->bodies->used += rc == SC_OK;
+	}
+	if (!rc)
+		*ret_id = slot->id;
+	return rc;
+}
+
+/* What the store has already: a replay's answers are mostly those that were recorded. */
+static int learn(struct store *st, struct err *err)
+{
+	sqlite3_stmt *q = NULL;
+	size_t bytes = 0;
+	unsigned n = 0;
+	int rc = db_prepare(st, "SELECT id, data FROM body ORDER BY id DESC", &q, err);
+
+	while (!rc && n++ < LIMIT_LEARNED_BODIES && bytes < LIMIT_LEARNED &&
+	       sqlite3_step(q) == SQLITE_ROW) {
+		const void *data = sqlite3_column_blob(q, 1);
+		size_t len = (size_t)sqlite3_column_bytes(q, 1);
+		struct slot *slot;
+
+		bytes += len;
+		rc = data ? slot_of(st, span_of(data, len), &slot, err) : SC_OK;
+		if (!rc && data) {
+			st->bodies->used += slot->id == 0;
+			slot->id = sqlite3_column_int64(q, 0); /* of equal ones the first */
+		}
+	}
+	sqlite3_finalize(q);
+	return rc;
 }
 
 int body_keep(struct store *st, struct span bytes, int64_t *ret_id, struct err *err)

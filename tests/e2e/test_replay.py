@@ -369,6 +369,19 @@ def test_save(mode, kept, tmp_path, raw_server):
         assert {(r["status"], r["data"]) for r in rows} == {(200, None)}
 
 
+def test_a_body_is_kept_once(tmp_path, raw_server):
+    """Whoever got it: the recording, a replay, another one."""
+    length = [b"Content-Length: 4"]
+    store = dataset(tmp_path, [request("POST", "/a", length, b"raw\n"), request("GET", "/b")])
+    for _ in range(2):
+        replay(store, raw_server, "--methods", "all")
+    assert len(select(store, "select 1 from result where body is not null")) == 4
+    assert len(select(store, "select 1 from body where data = cast('raw\n' as blob)")) == 1
+    assert one(store, "select count(distinct body) from result") == 1
+    named = "select request_body in (select body from result) from exchange where path = '/a'"
+    assert one(store, named) == 1
+
+
 def test_summary(tmp_path, raw_server):
     store = dataset(tmp_path, [request("GET", f"/{i}") for i in range(30)])
     done = replay(store, raw_server)

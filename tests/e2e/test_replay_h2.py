@@ -292,8 +292,8 @@ def test_nginx_without_tls(tmp_path):
 def test_untrusted(certificates, tmp_path):
     with running(Nginx(tmp_path, *certificates.good)) as server:
         store = dataset(tmp_path, [request("GET", "/a")])
-        replay(store, server.url, status=1)
-        assert server.log() == []
+        done = replay(store, server.url, status=1)
+        assert server.log() == [] and "certificate" in done.out
     assert [r["error"] for r in results(store)] == ["TLS failed"]
 
 
@@ -303,8 +303,8 @@ def test_a_target_without_http2(certificates, tmp_path):
     store = dataset(tmp_path, [request("GET", "/a")])
     with TlsServer(*certificates.good) as server:
         server.context.set_alpn_protocols(["http/1.1"])
-        replay(store, server.url, "--cacert", certificates.ca, status=1)
-        assert server.seen == []
+        done = replay(store, server.url, "--cacert", certificates.ca, status=1)
+        assert server.seen == [] and "ALPN" in done.out
     assert [r["error"] for r in results(store)] == ["TLS failed"]
 
 

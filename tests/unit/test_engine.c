@@ -19,6 +19,7 @@
 
 #include "core/limits.h"
 #include "engine_fixture.h"
+#include "replay/connect.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 

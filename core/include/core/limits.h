@@ -43,6 +43,8 @@
 #define LIMIT_TRANSACTION_ROWS 2000u
 #define LIMIT_TRANSACTION_US 1000000ll
 #define LIMIT_DIGESTS (1024u * 1024u)        /* bodies remembered for matching, 40 bytes each */
+#define LIMIT_LEARNED (32u * MIB)              /* bodies of a store that a new writer knows again */
+#define LIMIT_LEARNED_BODIES (64u * KIB)
 #define LIMIT_RECENT_BODY 4096u              /* a body kept to be compared, 256 of them */
 #define LIMIT_TABLE_BYTES (16u * MIB)        /* rows of a text table held to be aligned */
 #define LIMIT_INFO_BYTES (64u * MIB)         /* what info prints */

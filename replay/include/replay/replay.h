@@ -18,6 +18,7 @@
 #include "replay/target.h"
 
 #define STATUS_CODES 1000u
+#define ERROR_DETAIL 128u
 
 struct replay_stats {
 	uint64_t taken;
@@ -27,6 +28,8 @@ struct replay_stats {
 	uint64_t dropped; /* later than drop_late_us */
 	uint64_t unsent;
 	uint64_t errors[RESULT_ERRORS];
+	char detail[RESULT_ERRORS][ERROR_DETAIL]; /* what the first of them was, in a library's words;
+						   * "": nothing is known beyond the name */
 	uint64_t status[STATUS_CODES]; /* their sum is sent */
 	uint64_t late;		       /* began more than 1 ms after they were due */
 	uint64_t waited;	       /* found every connection busy when they were due */
