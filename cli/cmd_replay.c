@@ -415,11 +415,15 @@ static void count_unkept(struct job *j, struct run *run)
 }
 
 /* Nothing was left of a run that was to go on: what its row says of it stays. */
-static bool had_ended(const struct run *run)
+static int had_ended(struct job *j, const struct run *run, bool *ret, struct err *err)
 {
 	const struct account *a = &run->account;
 
-	return run->job->args->resume && a->read == a->skipped[SKIP_RESUMED];
+	*ret = false;
+	if (!j->args->resume || a->read != a->skipped[SKIP_RESUMED])
+		return SC_OK;
+	say("nothing was left of run %" PRId64, run->id);
+	return store_replay_has_ended(j->out, run->id, ret, err);
 }
 
 /* A run that `broke` has not ended, and may be resumed. */
@@ -427,6 +431,7 @@ static int conclude_run(struct job *j, unsigned i, bool broke, bool *ret_fail_on
 {
 	struct run *run = &j->runs[i];
 	struct buf json, text;
+	bool ended;
 	int rc;
 
 	if (broke)
@@ -443,11 +448,8 @@ static int conclude_run(struct job *j, unsigned i, bool broke, bool *ret_fail_on
 		       j->args->json ? "\n" : "");
 	if (!rc)
 		rc = buf_add(&json, "", 1);
-	if (rc)
-		rc = err_set(err, rc, "out of memory");
-	else if (had_ended(run))
-		say("nothing was left of run %" PRId64, run->id);
-	else
+	rc = rc ? err_set(err, rc, "out of memory") : had_ended(j, run, &ended, err);
+	if (!rc && !ended)
 		rc = store_replay_end(j->out, run->id, broke ? 0 : clock_us(),
 				      (const char *)json.data, err);
 	if (!rc)

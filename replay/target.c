@@ -41,6 +41,8 @@ static const char *what_is_wrong(CURLU *u, const char *url, struct parts *p)
 	if (!curl_url_get(u, CURLUPART_QUERY, &p->query, 0) ||
 	    !curl_url_get(u, CURLUPART_USER, &p->user, 0))
 		return "it has a query or credentials";
+	if (strchr(url, '#'))
+		return "it has a fragment";
 	if (strlen(p->host) >= TARGET_HOST)
 		return "the host name is too long";
 	if (strchr(p->host, '%'))

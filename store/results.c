@@ -434,10 +434,11 @@ int store_replay_look(struct store *st, int64_t id, char **ret_target, char **re
 	return SC_OK;
 }
 
-int store_replay_count(struct store *st, int64_t id, uint64_t *ret, struct err *err)
+/* A number of a run. */
+static int ask_run(struct store *st, const char *sql, int64_t id, uint64_t *ret, struct err *err)
 {
 	sqlite3_stmt *q = NULL;
-	int rc = db_prepare(st, "SELECT count(*) FROM result WHERE replay_id = ?1", &q, err);
+	int rc = db_prepare(st, sql, &q, err);
 
 	if (rc)
 		return rc;
@@ -447,6 +448,20 @@ int store_replay_count(struct store *st, int64_t id, uint64_t *ret, struct err *
 	else
 		rc = db_fail(st, err);
 	sqlite3_finalize(q);
+	return rc;
+}
+
+int store_replay_count(struct store *st, int64_t id, uint64_t *ret, struct err *err)
+{
+	return ask_run(st, "SELECT count(*) FROM result WHERE replay_id = ?1", id, ret, err);
+}
+
+int store_replay_has_ended(struct store *st, int64_t id, bool *ret, struct err *err)
+{
+	uint64_t n = 0;
+	int rc = ask_run(st, "SELECT ended_at IS NOT NULL FROM replay WHERE id = ?1", id, &n, err);
+
+	*ret = n != 0;
 	return rc;
 }
 

@@ -3,6 +3,7 @@
 
 import json
 import signal
+import sqlite3
 import threading
 
 import pytest
@@ -89,6 +90,18 @@ def test_resume_again(tmp_path):
         assert "nothing was left of run 1" in resume(store, server).err
         assert len(server.seen) == 20
     assert len(had(store)) == 20 and one(store, row) == before
+
+
+def test_resume_what_was_killed_at_its_end(tmp_path):
+    """It has all results and never said so."""
+    store = dataset(tmp_path, 20)
+    with RawServer() as server:
+        run("replay", store, "--to", server.url, "--max")
+        with sqlite3.connect(store) as db:
+            db.execute("update replay set ended_at = null, summary = null")
+        resume(store, server)
+        assert len(server.seen) == 20
+    assert one(store, "select ended_at is not null and summary is not null from replay") == 1
 
 
 def test_resume_what_was_stopped(tmp_path):

@@ -88,6 +88,7 @@ WRONG = [
     ("replay text.db --to http://127.0.0.1:1", "text.db"),
     ("replay ok.db --to 127.0.0.1:1/path", "path"),
     ("replay ok.db --to ftp://127.0.0.1", "ftp"),
+    ("replay ok.db --to http://127.0.0.1:1#here", "fragment"),
     ("replay ok.db --to http://", "http://"),
     ("replay ok.db --to http://127.0.0.1:99999", "99999"),
     ("replay ok.db --to http://127.0.0.1:1 --rate fast", "fast"),

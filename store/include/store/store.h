@@ -112,6 +112,7 @@ int store_replay_resume(struct store *st, int64_t id, enum save_mode save,
 int store_replay_look(struct store *st, int64_t id, char **ret_target, char **ret_options,
 		      uint64_t *ret_results, uint32_t *ret_passes, struct err *err);
 int store_replay_count(struct store *st, int64_t id, uint64_t *ret, struct err *err); /* results */
+int store_replay_has_ended(struct store *st, int64_t id, bool *ret, struct err *err);
 /* `ended_us` 0: it has not, and may be resumed. */
 int store_replay_end(struct store *st, int64_t id, int64_t ended_us, const char *summary,
 		     struct err *err);
