@@ -207,7 +207,9 @@ static ssize_t take_body(struct visit *v)
 	char sink[65536];
 
 	while (have < want) {
-		ssize_t n = recv(v->fd, sink, sizeof(sink), 0);
+		/* What follows is the next request. */
+		size_t most = want - have < sizeof(sink) ? want - have : sizeof(sink);
+		ssize_t n = recv(v->fd, sink, most, 0);
 
 		if (n <= 0)
 			return -1;
