@@ -211,7 +211,7 @@ static bool is_idle_timeout(const struct slot *s)
 	return answer_status(s->answer) == 408 && !answer_keeps_alive(s->answer);
 }
 
-/* The target wants the rest all the same: a success says nothing against it. */
+/* Nothing says that the target does not want the rest (RFC 9112, 9.5). */
 static bool goes_on_sending(const struct slot *s)
 {
 	return s->out < s->shot->len && answer_keeps_alive(s->answer) &&
