@@ -75,7 +75,7 @@ static int write_some(struct job *j, struct worker *w)
 		struct node *next = n->next;
 		struct result *r = (struct result *)(void *)n;
 
-		node_fetch(next);
+		node_fetch(n->later);
 		rules_redact_answer(&w->run->answers, r);
 		rc = store_result_put(w->run->sink, r, &j->write_err);
 		if (++count % GIVE_BACK == 0)

@@ -356,7 +356,7 @@ static int feed_next(struct shot_feed *f, struct shot **ret, struct err *err)
 	}
 	n = w->taken;
 	w->taken = n->next;
-	node_fetch(w->taken);
+	node_fetch(n->later);
 	*ret = (struct shot *)(void *)n;
 	return 1;
 }

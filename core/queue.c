@@ -13,6 +13,7 @@
 #include "core/err.h"
 #include "core/limits.h"
 
+#define LATER 8u /* nodes from one to its `later`: enough to be there in time */
 #define ROOM 8 /* the part of it that is free when a producer that waited goes on */
 
 struct list {
@@ -32,8 +33,9 @@ struct queue {
 	bool closed;
 	bool given_up;
 
-	struct list batch; /* the producer's own, as is spent */
+	struct list batch; /* the producer's own, as all below */
 	struct list spent;
+	struct node *newest[LATER]; /* of the batch, in a ring */
 	size_t held_seen;  /* `held` when the producer last looked */
 	size_t max_bytes;
 	size_t enough; /* held at most when a producer that waited goes on */
@@ -165,6 +167,16 @@ static int make_room(struct queue *q, size_t bytes)
 	return rc;
 }
 
+/* Only what is not published yet is still the producer's to write to. */
+static void link_later(struct queue *q, struct node *n)
+{
+	struct node **place = &q->newest[q->batch.n % LATER];
+
+	if (q->batch.n >= LATER)
+		(*place)->later = n;
+	*place = n;
+}
+
 int queue_push(struct queue *q, struct node *n, size_t bytes)
 {
 	if (queue_is_full(q, bytes)) {
@@ -173,8 +185,9 @@ int queue_push(struct queue *q, struct node *n, size_t bytes)
 		if (rc)
 			return rc;
 	}
-	n->next = NULL;
+	n->next = n->later = NULL;
 	n->bytes = bytes;
+	link_later(q, n);
 	*q->batch.tail = n;
 	q->batch.tail = &n->next;
 	q->batch.bytes += bytes;

@@ -15,7 +15,7 @@
 #define FEED_WAIT_NS (200 * NS_PER_MS) /* a start waits this long for shots to be read ahead ... */
 #define WARM_WAIT_NS NS_PER_S	       /* ... and in all this long for connections */
 #define SPIN_NS (30 * NS_PER_US)       /* sleep ends about that late; the rest is waited for awake */
-#define EVENTS 64u /* taken at once: few, so that the clock is looked at in between */
+#define EVENTS 32u /* taken at once: few, so that the clock is looked at in between */
 
 struct slot *slot_new(struct engine *e)
 {
@@ -102,8 +102,10 @@ static void stop(struct engine *e)
 	e->loop.stats->unsent += lanes_clear(e->loop.lanes);
 	e->loop.stats->unsent += ahead_clear(e);
 	for (uint32_t i = 0; i < e->n_slots; i++) {
-		if (e->slots[i].state == SLOT_CONNECTING)
-			slot_give_up_connecting(e, &e->slots[i]);
+		enum slot_state state = e->slots[i].state;
+
+		if (state == SLOT_CONNECTING || state == SLOT_OUTGOING)
+			slot_give_up(e, &e->slots[i]);
 	}
 }
 
@@ -221,8 +223,10 @@ static void loop(struct engine *e)
 	int64_t now;
 
 	while (turn(e, now = now_ns())) {
-		int n = wait_events(e, events);
+		int n;
 
+		slots_go_out(e);
+		n = wait_events(e, events);
 		for (int i = 0; i < n && !e->loop.rc; i++) {
 			if (!loop_event(&e->loop, &events[i]))
 				slot_event(e, &e->slots[events[i].data.u64 >> 1], events[i].events);
@@ -244,6 +248,7 @@ static void curl_over(struct loop *l, void *owner, CURLcode code)
 static int engine_init(struct engine *e)
 {
 	TAILQ_INIT(&e->idle);
+	TAILQ_INIT(&e->outgoing);
 	TAILQ_INIT(&e->busy);
 	e->born_ns = now_ns();
 	e->slots = calloc(e->loop.options->connections, sizeof(*e->slots));

@@ -14,6 +14,7 @@
 
 enum slot_state {
 	SLOT_IDLE,
+	SLOT_OUTGOING, /* has a request, which goes out at the end of the turn */
 	SLOT_CONNECTING,
 	SLOT_BUSY, /* a request is going out or waits for its answer */
 };
@@ -23,7 +24,7 @@ struct slot {
 	struct conn conn;
 	struct answer *answer;
 	enum slot_state state;
-	TAILQ_ENTRY(slot) link; /* in `idle`, or in `busy` */
+	TAILQ_ENTRY(slot) link; /* in `idle`, `outgoing` or `busy` */
 	struct lane *lane;	/* bound to it; NULL: none, and always without an order */
 	struct shot *shot;	/* owned; NULL when idle, or connecting for the first time of all */
 	size_t out;		/* bytes of it that went out */
@@ -51,6 +52,9 @@ struct engine {
 	uint32_t n_slots;      /* used so far */
 	uint32_t n_connecting; /* of these */
 	struct slot_list idle; /* most recently used first */
+	/* In a closed loop requests go out together: a target that is woken for one of them finds
+	 * the others too. */
+	struct slot_list outgoing;
 	struct slot_list busy; /* in order of sent_ns, hence of their time-outs */
 	struct ahead ahead;
 	bool ready;	  /* and the start was told so */
@@ -87,13 +91,15 @@ bool ahead_is_filled(const struct engine *e);
 
 /* Begins a request; the slot is in no list, `shot` is moved into it. */
 void slot_begin(struct engine *e, struct slot *s, struct shot *shot);
+/* Sends what is `outgoing`. */
+void slots_go_out(struct engine *e);
 /* The slot is in no list and has nothing to do: it takes what waits longest, or is idle. */
 void slot_release(struct engine *e, struct slot *s);
 int slot_connect(struct engine *e, struct slot *s); /* SC_ENOMEM */
 /* libcurl is done with connecting. A refused origin ends the run. */
 void slot_connected(struct engine *e, struct slot *s, CURLcode code);
-/* No longer; a request it was for counts as unsent. */
-void slot_give_up_connecting(struct engine *e, struct slot *s);
+/* What is connecting or outgoing no longer is; a request it was for counts as unsent. */
+void slot_give_up(struct engine *e, struct slot *s);
 void slot_event(struct engine *e, struct slot *s, uint32_t events);
 void slot_fail(struct engine *e, struct slot *s, enum result_error error);
 void slot_close(struct slot *s);

@@ -87,24 +87,43 @@ static void slot_fire(struct engine *e, struct slot *s, int64_t now)
 	slot_send(e, s);
 }
 
+static void slot_go_out(struct engine *e, struct slot *s)
+{
+	int64_t now = now_ns();
+
+	if (e->loop.options->closed_loop)
+		s->shot->due_ns = now;
+	s->reused = conn_is_open(&s->conn);
+	if (s->reused)
+		slot_fire(e, s, now);
+	else if (slot_connect(e, s))
+		loop_give_up_memory(&e->loop);
+}
+
+void slots_go_out(struct engine *e)
+{
+	struct slot *s;
+
+	while ((s = TAILQ_FIRST(&e->outgoing)) && !e->loop.rc) {
+		TAILQ_REMOVE(&e->outgoing, s, link);
+		slot_go_out(e, s);
+	}
+}
+
 void slot_begin(struct engine *e, struct slot *s, struct shot *shot)
 {
-	int64_t now;
-
 	assert(!s->shot);
 	s->shot = shot;
 	s->out = 0;
 	s->sent_ns = s->first_ns = s->answered_ns = 0;
 	s->send_broke = s->was_reset = false;
-	s->reused = conn_is_open(&s->conn);
 	e->loop.stats->in_flight++;
-	now = now_ns();
-	if (e->loop.options->closed_loop)
-		shot->due_ns = now;
-	if (s->reused)
-		slot_fire(e, s, now);
-	else if (slot_connect(e, s))
-		loop_give_up_memory(&e->loop);
+	if (e->loop.options->closed_loop) {
+		s->state = SLOT_OUTGOING;
+		TAILQ_INSERT_TAIL(&e->outgoing, s, link);
+	} else {
+		slot_go_out(e, s);
+	}
 }
 
 void slot_release(struct engine *e, struct slot *s)
@@ -317,7 +336,7 @@ void slot_event(struct engine *e, struct slot *s, uint32_t events)
 		return; /* closed since by an event of the same batch */
 	if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
 		s->peer_ended = true;
-	if (s->state == SLOT_IDLE) {
+	if (s->state == SLOT_IDLE || s->state == SLOT_OUTGOING) {
 		slot_idle_event(e, s);
 		return;
 	}
@@ -334,10 +353,14 @@ void slot_event(struct engine *e, struct slot *s, uint32_t events)
 		slot_read(e, s);
 }
 
-void slot_give_up_connecting(struct engine *e, struct slot *s)
+void slot_give_up(struct engine *e, struct slot *s)
 {
-	slot_close(s);
-	e->n_connecting--;
+	if (s->state == SLOT_CONNECTING) {
+		slot_close(s);
+		e->n_connecting--;
+	} else {
+		TAILQ_REMOVE(&e->outgoing, s, link);
+	}
 	if (s->shot) {
 		loop_shot_over(&e->loop, s->shot);
 		s->shot = NULL;

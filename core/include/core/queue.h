@@ -11,11 +11,12 @@
 /* First member of whatever is queued. */
 struct node {
 	struct node *next;
-	size_t bytes; /* set by queue_push */
+	struct node *later; /* that was pushed a few nodes after; NULL: not known. Set by queue_push */
+	size_t bytes;	    /* the same */
 };
 
-/* Another thread wrote it, so the first look at it waits for its core. Who says early which node is
- * next need not. NULL is fine. */
+/* Another thread wrote it, so the first look at it waits for memory, and at a list's next node for
+ * each. Who says early that `later` will be looked at need not. NULL is fine. */
 static inline void node_fetch(const struct node *n)
 {
 	__builtin_prefetch(n);
