@@ -220,20 +220,22 @@ static int damaged(struct capture_file *f, const char *note)
 	return stop(f, note);
 }
 
+/* 0: not a time. */
 static int64_t to_us(const struct interface *i, uint64_t ticks)
 {
+	static const int64_t most = LIMIT_TIME_US / 1000000;
 	uint64_t whole = ticks / i->per_second;
 	uint64_t rest = ticks % i->per_second;
+	int64_t seconds;
 
-	if (whole > INT64_MAX / 4000000) /* 70,000 years: not a time */
+	if (whole > (uint64_t)most || i->offset_s > most || i->offset_s < -most)
 		return 0;
-	/* rest < per_second, so no product leaves 64 bits while per_second is at most 2^44. */
-	if (i->per_second > 1ull << 44)
-		return (int64_t)(whole * 1000000);
-	if (i->offset_s > INT32_MAX || i->offset_s < INT32_MIN)
+	seconds = (int64_t)whole + i->offset_s;
+	if (seconds < 0 || seconds > most)
 		return 0;
-	return ((int64_t)whole + i->offset_s) * 1000000 +
-	       (int64_t)(rest * 1000000 / i->per_second);
+	/* rest < per_second, so the product stays within 64 bits while per_second is at most 2^44. */
+	return seconds * 1000000 +
+	       (i->per_second > 1ull << 44 ? 0 : (int64_t)(rest * 1000000 / i->per_second));
 }
 
 /* seconds, fraction, captured length, length */

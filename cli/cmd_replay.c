@@ -194,9 +194,11 @@ static void plan(struct job *j, const struct store_extent *all)
 		return;
 	if (!j->from_us && !j->until_us && !a->resume)
 		j->total = all->rows * a->loop;
-	if (a->pace.pace.kind == PACE_RECORDED && until > from)
-		j->planned_us = (int64_t)((double)(until - from) * (double)a->loop /
-					  a->pace.pace.speed);
+	if (a->pace.pace.kind == PACE_RECORDED && until > from) {
+		double us = (double)(until - from) * (double)a->loop / a->pace.pace.speed;
+
+		j->planned_us = us < (double)LIMIT_TIME_US ? (int64_t)us : LIMIT_TIME_US;
+	}
 }
 
 static int cut_out(struct job *j, struct store *in, struct err *err)

@@ -22,7 +22,6 @@
 
 #define DIGITS_MIN 5u /* of a number; up to 99999 files a glob gives them in order */
 #define DIGITS_MAX 18u
-#define LAST_SECOND 253402300799ll /* of the year 9999 */
 #define LOCK_TRIES 100
 
 int fileset_init(struct fileset *f, const char *output)
@@ -145,11 +144,6 @@ static void time_text(int64_t us, char text[sizeof(FILESET_TIME)])
 	time_t seconds = (time_t)(us / 1000000);
 	struct tm tm;
 
-	/* A capture file may hold any time. */
-	if (us < 0)
-		seconds = 0;
-	else if (us / 1000000 > LAST_SECOND)
-		seconds = LAST_SECOND;
 	(void)gmtime_r(&seconds, &tm);
 	(void)strftime(text, sizeof(FILESET_TIME), "%Y%m%dT%H%M%SZ", &tm);
 }

@@ -141,11 +141,11 @@ static double ramp_seconds(const struct pace *p, double n)
 static double offset_ns(const struct schedule *s, int64_t ts_us)
 {
 	const struct pace *p = &s->pace;
-	int64_t since = s->base_us + (ts_us > s->first_us ? ts_us - s->first_us : 0);
+	double since = s->base_us + (double)(ts_us > s->first_us ? ts_us - s->first_us : 0);
 
 	switch (p->kind) {
 	case PACE_RECORDED:
-		return (double)since * 1e3 / p->speed;
+		return since * 1e3 / p->speed;
 	case PACE_RATE:
 		if (p->ramp_s > 0)
 			return ramp_seconds(p, (double)s->n) * NS_PER_S;
@@ -173,11 +173,11 @@ int64_t schedule_next(struct schedule *s, int64_t ts_us)
 
 void schedule_again(struct schedule *s)
 {
-	int64_t span = s->last_us - s->first_us;
+	double span = (double)(s->last_us - s->first_us);
 
 	if (s->n_pass == 0)
 		return;
-	s->base_us += span + (s->n_pass > 1 && span > 0 ? span / (int64_t)(s->n_pass - 1)
+	s->base_us += span + (s->n_pass > 1 && span > 0 ? floor(span / (double)(s->n_pass - 1))
 							: DEFAULT_GAP_US);
 	s->n_pass = 0;
 }

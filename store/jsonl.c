@@ -12,7 +12,6 @@
 #include "format_private.h"
 #include "render.h"
 
-#define TIME_MAX 253402300799999999ll /* the end of the year 9999 */
 
 struct jsonl_source {
 	struct source source; /* first */
@@ -141,16 +140,16 @@ static int read_address(const struct jnode *n, const char *name, const char *por
 static int read_when(const struct jnode *n, struct exchange *ex)
 {
 	int64_t connection = (int64_t)ex->connection, position = ex->position;
-	int rc = jnode_integer(n, "ts_us", 0, TIME_MAX, &ex->ts_us);
+	int rc = jnode_integer(n, "ts_us", 0, LIMIT_TIME_US, &ex->ts_us);
 
 	if (!rc)
 		rc = jnode_integer(n, "connection", INT64_MIN, INT64_MAX, &connection);
 	if (!rc)
 		rc = jnode_integer(n, "position", 0, UINT32_MAX, &position);
 	if (!rc)
-		rc = jnode_integer(n, "ttfb_us", 0, TIME_MAX, &ex->ttfb_us);
+		rc = jnode_integer(n, "ttfb_us", 0, LIMIT_TIME_US, &ex->ttfb_us);
 	if (!rc)
-		rc = jnode_integer(n, "duration_us", 0, TIME_MAX, &ex->duration_us);
+		rc = jnode_integer(n, "duration_us", 0, LIMIT_TIME_US, &ex->duration_us);
 	ex->connection = (uint64_t)connection;
 	ex->position = (uint32_t)position;
 	return rc;

@@ -493,6 +493,12 @@ static int read_about(struct store_source *r, struct exchange *ex, struct err *e
 	return read_route(r, ex, err);
 }
 
+/* -1: none. */
+static bool is_time(int64_t us)
+{
+	return us >= -1 && us <= LIMIT_TIME_US;
+}
+
 static int read_answer(struct store_source *r, struct exchange *ex, struct err *err)
 {
 	sqlite3_stmt *q = r->row;
@@ -500,6 +506,8 @@ static int read_answer(struct store_source *r, struct exchange *ex, struct err *
 
 	ex->ttfb_us = read_time(q, TTFB_US);
 	ex->duration_us = read_time(q, DURATION_US);
+	if (!is_time(ex->ttfb_us) || !is_time(ex->duration_us))
+		return bad_row(r, "ttfb_us or duration_us is out of range", err);
 	ex->sample = column_is_null(q, SAMPLE) ? 100 : sqlite3_column_double(q, SAMPLE);
 	rc = read_template(r, ex, err);
 	if (rc)
@@ -516,6 +524,8 @@ static int read_exchange(struct store_source *r, struct exchange *ex, struct err
 	ex->id = r->at_id;
 	ex->ts_us = r->at_ts;
 	ex->connection = read_connection(r);
+	if (r->at_ts < 0 || r->at_ts > LIMIT_TIME_US)
+		return bad_row(r, "ts_us is no time within the years 1970 to 9999", err);
 	if (!state || exchange_state_parse((const char *)state, &ex->state))
 		return bad_row(r, "state is none of complete, no-response, truncated, gap", err);
 	if (r->choice.parts != STORE_SENT)
@@ -833,7 +843,7 @@ int store_extent(struct store *st, struct store_extent *ret, struct err *err)
 		rc = db_integer(st, "SELECT max(id) FROM exchange", &last_id, err);
 	if (rc)
 		return rc;
-	e.rows = last_id ? (uint64_t)(last_id - first_id) + 1 : 0;
+	e.rows = last_id ? (uint64_t)last_id - (uint64_t)first_id + 1 : 0;
 	*ret = e;
 	return SC_OK;
 }

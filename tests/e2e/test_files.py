@@ -118,6 +118,23 @@ def test_a_cut_recording_is_the_whole_one(name, parts, tmp_path):
     assert paths(tmp_path / "whole.db") and "ends inside" not in done.err
 
 
+@pytest.mark.parametrize("said, counted", [
+    (300_000_000_000, 0), (-300_000_000_000, 0), (2**63 - 1, 0), (-(2**63), 0),
+    (0, 300_000_000_000), (-1_000_000_000_000, 300_000_000_000),
+])
+def test_what_is_no_time_is_none(said, counted, tmp_path):
+    """Beyond the years that SQLite and JSON Lines know."""
+    frames = frames_of("random/lossless/0")
+    sections = [("<", [wire.Interface(ETHERNET, offset=said)])]
+    early = wire.Interface(ETHERNET, offset=-counted)
+    (tmp_path / "odd").write_bytes(
+        wire.pcapng(frames, sections, lambda order, f, _: wire.packet_block(order, f, early)))
+    captured(tmp_path / "odd.db", "-r", tmp_path / "odd")
+    captured(tmp_path / "whole.db", "-r", pack(frames, tmp_path / "whole", "pcap"))
+    assert sorted(paths(tmp_path / "odd.db")) == sorted(paths(tmp_path / "whole.db")) != []
+    assert [row[0] for row in select(tmp_path / "odd.db", "select distinct ts_us from exchange")] == [0]
+
+
 @pytest.mark.parametrize("name", RECORDINGS)
 @pytest.mark.parametrize("ways", [2, 3, 7])
 def test_dealt_out_recordings_are_merged(name, ways, tmp_path):

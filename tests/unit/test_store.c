@@ -457,6 +457,8 @@ static void test_spoiled_rows(void **state)
 		{"UPDATE exchange SET response_headers = 5 WHERE id = 2", "response_headers"},
 		{"UPDATE exchange SET status = 70000 WHERE id = 2", "status"},
 		{"UPDATE exchange SET state = 'odd' WHERE id = 2", "state"},
+		{"UPDATE exchange SET ts_us = 253402300800000000 WHERE id >= 2", "ts_us"},
+		{"UPDATE exchange SET duration_us = -2 WHERE id = 2", "duration_us"},
 		{"UPDATE exchange SET request_raw = x'' WHERE id = 2", "request_raw"},
 		{"UPDATE exchange SET request_trailers = '{}' WHERE id = 2", "request_trailers"},
 		{"INSERT INTO request_chunks VALUES (2, zeroblob(3000000))", "request_chunks"},

@@ -6,6 +6,8 @@
 #define KIB (1024u)
 #define MIB (1024u * 1024u)
 
+#define LIMIT_TIME_US 253402300799999999ll /* since 1970: the end of the year 9999 */
+
 /* One HTTP message. */
 #define LIMIT_HEAD_BYTES (256u * KIB)        /* start line and fields */
 #define LIMIT_METHOD_BYTES 32u               /* a longer word begins no request */

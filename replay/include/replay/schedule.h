@@ -34,7 +34,7 @@ struct schedule {
 	struct pace pace;
 	uint64_t n;		   /* requests asked about so far, of all passes */
 	uint64_t n_pass;	   /* of this one */
-	int64_t base_us;	   /* recorded time that the passes before took */
+	double base_us;		   /* recorded time that all passes before took; whole us */
 	int64_t first_us, last_us; /* ts of this pass's first and latest; valid when n_pass > 0 */
 };
 
