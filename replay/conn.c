@@ -20,6 +20,8 @@
 #include "replay/connect.h"
 #include "replay/resolver.h"
 
+#define STATE_CLOSE 7 /* TCP_CLOSE of netinet/tcp.h, which cannot stand beside linux/tcp.h */
+
 static const struct {
 	CURLcode code;
 	enum result_error error;
@@ -406,9 +408,10 @@ int conn_recv(struct conn *c, void *p, size_t len, size_t *ret_n)
 	return plain_code(recv(c->fd, p, len, MSG_DONTWAIT), ret_n);
 }
 
-/* RFC 9293, 3.4: what is not acknowledged has not been delivered. Acknowledged were all bytes and
- * the SYN. Under TLS a little more goes out than is sent here, which only makes this surer. */
-bool conn_untaken(const struct conn *c, size_t sent)
+/* RFC 9293, 3.4: what is not acknowledged has not been delivered; 3.10.7.1: what comes to a connection
+ * that is no more is answered with a reset. Acknowledged were all bytes and the SYN. Under TLS a
+ * little more goes out than is sent here, which only makes this surer. */
+enum conn_fate conn_fate(const struct conn *c, size_t sent)
 {
 	struct tcp_info info = {0};
 	socklen_t len = sizeof(info);
@@ -416,7 +419,9 @@ bool conn_untaken(const struct conn *c, size_t sent)
 
 	if (getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0 ||
 	    len < offsetof(struct tcp_info, tcpi_bytes_retrans) + sizeof(info.tcpi_bytes_retrans))
-		return false;
+		return CONN_TAKEN;
 	out = info.tcpi_bytes_sent - info.tcpi_bytes_retrans + info.tcpi_notsent_bytes + 1;
-	return out >= info.tcpi_bytes_acked && out - info.tcpi_bytes_acked >= sent;
+	if (out < info.tcpi_bytes_acked || out - info.tcpi_bytes_acked < sent)
+		return CONN_TAKEN;
+	return info.tcpi_state == STATE_CLOSE ? CONN_UNTAKEN : CONN_UNDECIDED;
 }

@@ -58,10 +58,14 @@ static inline bool conn_is_open(const struct conn *c)
 int conn_send(struct conn *c, const void *p, size_t len, size_t *ret_n);
 int conn_recv(struct conn *c, void *p, size_t len, size_t *ret_n);
 
-/* Whether the target has taken none of the last `sent` bytes: its TCP has acknowledged none of them.
- * Of a connection that the peer has closed, whose end acknowledges all that came before it; a reset
- * says nothing. False where that cannot be known. */
-bool conn_untaken(const struct conn *c, size_t sent);
+/* What became of the last `sent` bytes of a connection whose orderly end has come. (A reset without
+ * one says nothing: what it threw away may have been read.) */
+enum conn_fate {
+	CONN_TAKEN,	/* some have arrived, or that cannot be known */
+	CONN_UNDECIDED, /* none so far, but the peer may have ended its own side only */
+	CONN_UNTAKEN,	/* none, and none ever will: there is nobody any more */
+};
+enum conn_fate conn_fate(const struct conn *c, size_t sent);
 
 /* What the last failure in reading TLS was; NULL: nothing is known. */
 const char *conn_tls_detail(void);

@@ -148,6 +148,7 @@ static void expire(struct engine *e, int64_t now)
 	while ((s = TAILQ_FIRST(&e->busy)) &&
 	       s->sent_ns + e->loop.options->timeout_us * NS_PER_US <= now)
 		slot_fail(e, s, RESULT_ERROR_TIMEOUT);
+	slots_decide(e, now);
 }
 
 /* When the next shot is due, for its own sake; NEVER where something else comes first. */
@@ -163,7 +164,7 @@ static int64_t next_due(const struct engine *e, int64_t now)
 static int64_t wake_at(const struct engine *e)
 {
 	const struct slot *oldest = TAILQ_FIRST(&e->busy);
-	int64_t at = loop_wake_at(&e->loop);
+	int64_t at = earliest(loop_wake_at(&e->loop), e->doubts_at_ns);
 
 	if (oldest)
 		at = earliest(at, oldest->sent_ns + e->loop.options->timeout_us * NS_PER_US);
@@ -249,6 +250,7 @@ static int engine_init(struct engine *e)
 {
 	TAILQ_INIT(&e->idle);
 	TAILQ_INIT(&e->outgoing);
+	e->doubts_at_ns = NEVER;
 	TAILQ_INIT(&e->busy);
 	e->born_ns = now_ns();
 	e->slots = calloc(e->loop.options->connections, sizeof(*e->slots));

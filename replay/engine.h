@@ -30,6 +30,8 @@ struct slot {
 	size_t out;		/* bytes of it that went out */
 	int64_t sent_ns;	/* when the first of them did */
 	int64_t first_ns;	/* first byte of the answer; 0: none yet */
+	int64_t doubt_ns;	/* until when it is not known whether anybody got it; 0 */
+	int64_t quiet_ns;	/* when something was last heard on the connection */
 	int64_t answered_ns;	/* its last byte, when that came before the request was out; 0 */
 	bool reused;		/* the connection was open before this request */
 	bool watches_out;	/* epoll tells when it can take more bytes */
@@ -59,6 +61,7 @@ struct engine {
 	struct ahead ahead;
 	bool ready;	  /* and the start was told so */
 	int64_t born_ns;
+	int64_t doubts_at_ns; /* the next of doubt_ns, or earlier */
 	int64_t spun_ns; /* waited awake in all */
 	uint8_t in[RECEIVE_BYTES];
 };
@@ -101,6 +104,8 @@ void slot_connected(struct engine *e, struct slot *s, CURLcode code);
 /* What is connecting or outgoing no longer is; a request it was for counts as unsent. */
 void slot_give_up(struct engine *e, struct slot *s);
 void slot_event(struct engine *e, struct slot *s, uint32_t events);
+/* Fails those that have waited long enough for a connection's reset. */
+void slots_decide(struct engine *e, int64_t now);
 void slot_fail(struct engine *e, struct slot *s, enum result_error error);
 void slot_close(struct slot *s);
 

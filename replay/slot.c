@@ -6,7 +6,11 @@
 
 #include "engine.h"
 
+#define QUIET_NS (NS_PER_MS / 2) /* a connection that was quiet for longer is looked at before use */
+#define DOUBT_NS NS_PER_S	  /* a reset that has not come by then, on any way, will not */
+
 static void slot_read(struct engine *e, struct slot *s);
+static void slot_idle_event(struct engine *e, struct slot *s);
 static void slot_finish_answered(struct engine *e, struct slot *s, bool keep);
 
 /* By edges, as else the kernel would look at each socket once more before it sleeps. So whoever
@@ -93,6 +97,9 @@ static void slot_go_out(struct engine *e, struct slot *s)
 
 	if (e->loop.options->closed_loop)
 		s->shot->due_ns = now;
+	/* Something may have come that nobody was told of yet, and would be taken for its answer. */
+	if (conn_is_open(&s->conn) && now - s->quiet_ns > QUIET_NS)
+		slot_idle_event(e, s);
 	s->reused = conn_is_open(&s->conn);
 	if (s->reused)
 		slot_fire(e, s, now);
@@ -115,7 +122,7 @@ void slot_begin(struct engine *e, struct slot *s, struct shot *shot)
 	assert(!s->shot);
 	s->shot = shot;
 	s->out = 0;
-	s->sent_ns = s->first_ns = s->answered_ns = 0;
+	s->sent_ns = s->first_ns = s->answered_ns = s->doubt_ns = 0;
 	s->send_broke = s->was_reset = false;
 	e->loop.stats->in_flight++;
 	if (e->loop.options->closed_loop) {
@@ -170,6 +177,7 @@ static void slot_finish(struct engine *e, struct slot *s, int64_t end_ns, enum r
 	}
 	if (s->state == SLOT_BUSY)
 		TAILQ_REMOVE(&e->busy, s, link);
+	s->quiet_ns = end_ns;
 	if (!keep)
 		slot_close(s);
 	loop_shot_over(&e->loop, s->shot);
@@ -182,14 +190,51 @@ static void slot_finish_answered(struct engine *e, struct slot *s, bool keep)
 	slot_finish(e, s, s->answered_ns, RESULT_ERROR_NONE, keep);
 }
 
+static bool is_reused(const struct engine *e, const struct slot *s)
+{
+	return s->reused && !s->shot->retried && !e->loop.stopping;
+}
+
 /* Sending again is safe where the request changes nothing by being repeated, or where none of it has
  * arrived (RFC 9112, 9.3.1). After a reset that is not known of what went out: it may have been read
  * and its acknowledgement still have waited. */
 static bool may_repeat(const struct engine *e, const struct slot *s, bool was_reset)
 {
-	if (!s->reused || s->shot->retried || e->loop.stopping)
+	if (!is_reused(e, s))
 		return false;
-	return s->shot->idempotent || s->out == 0 || (!was_reset && conn_untaken(&s->conn, s->out));
+	return s->shot->idempotent || s->out == 0 ||
+	       (!was_reset && conn_fate(&s->conn, s->out) == CONN_UNTAKEN);
+}
+
+/* The connection has ended, and whether the request reached anybody will be known when it is reset. */
+static bool is_undecided(const struct engine *e, const struct slot *s)
+{
+	return is_reused(e, s) && !s->shot->idempotent && !s->send_broke &&
+	       conn_fate(&s->conn, s->out) == CONN_UNDECIDED;
+}
+
+static void slot_doubt(struct engine *e, struct slot *s)
+{
+	if (!s->doubt_ns)
+		s->doubt_ns = now_ns() + DOUBT_NS;
+	e->doubts_at_ns = earliest(e->doubts_at_ns, s->doubt_ns);
+}
+
+void slots_decide(struct engine *e, int64_t now)
+{
+	if (now < e->doubts_at_ns)
+		return;
+	e->doubts_at_ns = NEVER;
+	for (uint32_t i = 0; i < e->n_slots; i++) {
+		struct slot *s = &e->slots[i];
+
+		if (s->state != SLOT_BUSY || !s->doubt_ns)
+			continue;
+		if (s->doubt_ns <= now)
+			slot_fail(e, s, RESULT_ERROR_EARLY_CLOSE);
+		else
+			e->doubts_at_ns = earliest(e->doubts_at_ns, s->doubt_ns);
+	}
 }
 
 static void slot_repeat(struct engine *e, struct slot *s)
@@ -197,7 +242,7 @@ static void slot_repeat(struct engine *e, struct slot *s)
 	TAILQ_REMOVE(&e->busy, s, link);
 	slot_close(s);
 	s->shot->retried = true;
-	s->first_ns = 0;
+	s->first_ns = s->doubt_ns = 0;
 	s->reused = s->send_broke = s->was_reset = false;
 	s->out = 0;
 	e->loop.stats->retried++;
@@ -298,6 +343,8 @@ static void slot_hung_up(struct engine *e, struct slot *s, int rc)
 		slot_finish(e, s, now_ns(), RESULT_ERROR_NONE, false);
 	else if (s->send_broke && !any)
 		slot_fail(e, s, RESULT_ERROR_SEND);
+	else if (rc == SC_ECLOSED && !any && is_undecided(e, s))
+		slot_doubt(e, s);
 	else if (rc == SC_ECLOSED)
 		slot_fail(e, s, any ? RESULT_ERROR_CUT : RESULT_ERROR_EARLY_CLOSE);
 	else
@@ -379,6 +426,7 @@ static void slot_open(struct engine *e, struct slot *s, const struct addr *peer)
 		return;
 	}
 	slot_watch(e, s, 0);
+	s->quiet_ns = now_ns();
 	e->loop.stats->connections++;
 	if (s->shot && loop_drop_late(&e->loop, s->shot, now_ns())) {
 		s->shot = NULL;
@@ -405,7 +453,7 @@ static void slot_fail_waiting(struct engine *e, struct slot *s, CURLcode code)
 	if (e->loop.options->closed_loop)
 		shot->due_ns = now_ns();
 	s->shot = shot;
-	s->sent_ns = s->first_ns = s->answered_ns = 0;
+	s->sent_ns = s->first_ns = s->answered_ns = s->doubt_ns = 0;
 	e->loop.stats->in_flight++;
 	slot_finish(e, s, now_ns(), conn_error(code), false);
 }

@@ -32,6 +32,7 @@ struct run {
 	size_t n_results;
 	struct server *server; /* the one it stops by */
 	unsigned stop_after;
+	int64_t ends_ns; /* what holds it up, if anything does */
 };
 
 /* Towards 127.0.0.1, as fast as it goes; `requests` are borrowed. */

@@ -248,6 +248,42 @@ static bool serve_refuse(struct visit *v)
 	return false;
 }
 
+static void wait_to_speak(struct server *s)
+{
+	pthread_mutex_lock(&s->lock);
+	while (!s->may_speak && !s->stopping)
+		pthread_cond_wait(&s->changed, &s->lock);
+	pthread_mutex_unlock(&s->lock);
+}
+
+static void has_spoken(struct server *s)
+{
+	pthread_mutex_lock(&s->lock);
+	s->has_spoken = true;
+	pthread_cond_broadcast(&s->changed);
+	pthread_mutex_unlock(&s->lock);
+}
+
+/* An answer to nothing, while the connection is idle. */
+static bool serve_stray(struct visit *v)
+{
+	(void)(take_body(v) >= 0 && serve_ok(v));
+	wait_to_speak(v->server);
+	say(v->fd, "HTTP/1.1 203 Stray\r\nContent-Length: 2\r\n\r\nno");
+	has_spoken(v->server);
+	return true;
+}
+
+/* Has said all it will ever say, and goes on listening. */
+static bool serve_end(struct visit *v)
+{
+	(void)(take_body(v) >= 0 && serve_ok(v));
+	wait_to_speak(v->server);
+	shutdown(v->fd, SHUT_WR);
+	has_spoken(v->server);
+	return true;
+}
+
 static const struct {
 	const char *path;
 	bool (*serve)(struct visit *v);
@@ -274,6 +310,8 @@ static const struct {
 	{"/count", serve_count},
 	{"/answer-first", serve_answer_first},
 	{"/refuse", serve_refuse},
+	{"/stray", serve_stray},
+	{"/end", serve_end},
 };
 
 static bool serve_page(struct visit *v)
@@ -363,17 +401,23 @@ struct server *server_start(void)
 	s->fd = bound_socket(&s->port);
 	assert_int_equal(listen(s->fd, 512), 0);
 	pthread_mutex_init(&s->lock, NULL);
+	pthread_cond_init(&s->changed, NULL);
 	pthread_create(&s->acceptor, NULL, acceptor_main, s);
 	return s;
 }
 
 void server_stop(struct server *s)
 {
+	pthread_mutex_lock(&s->lock);
+	s->stopping = true;
+	pthread_cond_broadcast(&s->changed);
+	pthread_mutex_unlock(&s->lock);
 	shutdown(s->fd, SHUT_RDWR); /* ends accept() */
 	pthread_join(s->acceptor, NULL);
 	for (unsigned i = 0; i < s->n_connections; i++)
 		pthread_join(s->threads[i], NULL);
 	close(s->fd);
+	pthread_cond_destroy(&s->changed);
 	pthread_mutex_destroy(&s->lock);
 	free(s);
 }
@@ -386,4 +430,14 @@ unsigned server_seen(struct server *s)
 	n = s->n_seen;
 	pthread_mutex_unlock(&s->lock);
 	return n;
+}
+
+void server_speak(struct server *s)
+{
+	pthread_mutex_lock(&s->lock);
+	s->may_speak = true;
+	pthread_cond_broadcast(&s->changed);
+	while (!s->has_spoken)
+		pthread_cond_wait(&s->changed, &s->lock);
+	pthread_mutex_unlock(&s->lock);
 }

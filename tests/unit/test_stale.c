@@ -89,6 +89,47 @@ static void test_idle_timeout(void **state)
 	server_stop(s);
 }
 
+/* Between two looks at its connections the loop is held up: the server speaks, and the next request
+ * is due by then. */
+static void speak_meanwhile(void *arg, const struct replay_stats *stats)
+{
+	struct run *r = arg;
+
+	if (stats->sent != 1 || r->server->has_spoken)
+		return;
+	server_speak(r->server);
+	while (now_ns() < r->ends_ns)
+		;
+}
+
+/* What was said, or ended, while a connection was idle is seen before it is used again. */
+static void test_idle_speech(void **state)
+{
+	static const struct request requests[][2] = {
+		{{"POST /stray HTTP/1.1", 1, 0, 5}, {"POST /stray HTTP/1.1", 1, 300000, 5}},
+		{{"POST /end HTTP/1.1", 1, 0, 5}, {"POST /end HTTP/1.1", 1, 300000, 5}},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(requests); i++) {
+		struct server *s = server_start();
+		struct run *r = run_new(s->port, requests[i], 2);
+
+		r->server = s;
+		r->options.closed_loop = false;
+		r->pace.kind = PACE_RECORDED;
+		r->options.progress = speak_meanwhile;
+		r->ends_ns = now_ns() + 1500 * NS_PER_MS;
+		run_it(r, SC_OK);
+		assert_int_equal(r->stats.status[200], 2);
+		assert_int_equal(r->stats.retried, 0);
+		assert_int_equal(r->stats.connections, 2);
+		assert_int_equal(server_seen(s), 2);
+		run_free(r);
+		server_stop(s);
+	}
+}
+
 /* The end of a connection that comes with an answer is seen with it: nothing goes out into a
  * connection that is known to be none, and nothing has to go out twice. */
 static void test_gone(void **state)
@@ -142,10 +183,34 @@ static void test_untaken(void **state)
 		assert_int_equal(recv(peer, &byte, 1, 0), 1);
 	close(peer);
 	assert_int_equal(recv(c.fd, &byte, 1, 0), 0); /* so its end has come, with what it took */
-	assert_false(conn_untaken(&c, 5));
+	assert_int_equal(conn_fate(&c, 5), CONN_TAKEN);
 	assert_int_equal(conn_send(&c, "nobody", 6, &n), SC_OK);
-	assert_true(conn_untaken(&c, 6));
-	assert_false(conn_untaken(&c, 7));
+	assert_int_equal(conn_fate(&c, 6), CONN_UNTAKEN);
+	assert_int_equal(conn_fate(&c, 7), CONN_TAKEN);
+	close(c.fd);
+	close(listener);
+}
+
+/* A peer that ended its own side only may read on. */
+static void test_half_closed(void **state)
+{
+	uint16_t port;
+	int listener = bound_socket(&port), peer;
+	struct conn c = {.fd = -1};
+	char byte;
+	size_t n;
+
+	(void)state;
+	assert_int_equal(listen(listener, 1), 0);
+	c.fd = tcp_to(port);
+	peer = accept(listener, NULL, NULL);
+	shutdown(peer, SHUT_WR);
+	assert_int_equal(recv(c.fd, &byte, 1, 0), 0);
+	assert_int_equal(conn_send(&c, "listen", 6, &n), SC_OK);
+	assert_int_not_equal(conn_fate(&c, 6), CONN_UNTAKEN);
+	assert_int_equal(recv(peer, &byte, 1, 0), 1);
+	assert_int_not_equal(conn_fate(&c, 6), CONN_UNTAKEN);
+	close(peer);
 	close(c.fd);
 	close(listener);
 }
@@ -260,8 +325,10 @@ int main(void)
 		cmocka_unit_test(test_stale),
 		cmocka_unit_test(test_read_and_reset),
 		cmocka_unit_test(test_idle_timeout),
+		cmocka_unit_test(test_idle_speech),
 		cmocka_unit_test(test_gone),
 		cmocka_unit_test(test_untaken),
+		cmocka_unit_test(test_half_closed),
 		cmocka_unit_test(test_own_socket),
 		cmocka_unit_test(test_full_reads),
 		cmocka_unit_test(test_retried_once),
