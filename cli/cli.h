@@ -37,10 +37,12 @@ int open_files_of(unsigned sources, unsigned each, struct err *err);
 /* us since 1970; the wall clock. */
 int64_t clock_us(void);
 
-/* SIGINT and SIGTERM once set *stop; a second one ends the process at once. SIGUSR1 sets a flag that
- * stop_report_wanted() reads and clears. */
+/* SIGINT and SIGTERM: the first is stop_wanted(); a second one, unless it comes at once, stop_hurries():
+ * nothing is waited for any more, but what is there is kept; a third ends the process. SIGUSR1 sets a
+ * flag that stop_report_wanted() reads and clears. */
 void stop_install(void);
 bool stop_wanted(void);
+bool stop_hurries(void);
 bool stop_report_wanted(void);
 
 #endif

@@ -88,16 +88,24 @@ int64_t clock_us(void)
 	return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
 }
 
-static atomic_bool stop_flag;
+#define SAME_WISH_US 500000 /* timeout(1) sends its signal twice, and a key may bounce */
+
+static atomic_bool stop_flag, hurry_flag;
 static atomic_bool report_flag;
+static _Atomic int64_t asked_us; /* when the last wish to stop was first said */
 
 static void on_signal(int sig)
 {
+	int64_t now = clock_us(), before = atomic_load(&asked_us);
+
 	if (sig == SIGUSR1) {
 		atomic_store(&report_flag, true);
 		return;
 	}
-	if (atomic_exchange(&stop_flag, true))
+	if (before && now >= before && now - before < SAME_WISH_US)
+		return;
+	atomic_store(&asked_us, now);
+	if (atomic_exchange(&stop_flag, true) && atomic_exchange(&hurry_flag, true))
 		_exit(128 + sig);
 }
 
@@ -121,6 +129,11 @@ void stop_install(void)
 bool stop_wanted(void)
 {
 	return atomic_load_explicit(&stop_flag, memory_order_relaxed);
+}
+
+bool stop_hurries(void)
+{
+	return atomic_load_explicit(&hurry_flag, memory_order_relaxed);
 }
 
 bool stop_report_wanted(void)

@@ -441,6 +441,12 @@ static bool worker_stop(void *arg)
 	return job_ends(w->run->job);
 }
 
+static bool worker_hurries(void *arg)
+{
+	(void)arg;
+	return stop_hurries();
+}
+
 static void worker_progress(void *arg, const struct replay_stats *stats)
 {
 	struct worker *w = arg;
@@ -478,6 +484,7 @@ static void set_options(struct run *run, unsigned n)
 		.origins = j->origins,
 		.n_origins = j->n_origins,
 		.stop = worker_stop,
+		.hurry = worker_hurries,
 		.progress = worker_progress,
 		.arg = w,
 	};

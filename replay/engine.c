@@ -145,6 +145,8 @@ static void expire(struct engine *e, int64_t now)
 {
 	struct slot *s;
 
+	while (loop_hurries(&e->loop) && (s = TAILQ_FIRST(&e->busy)))
+		slot_fail(e, s, RESULT_ERROR_STOPPED);
 	while ((s = TAILQ_FIRST(&e->busy)) &&
 	       s->sent_ns + e->loop.options->timeout_us * NS_PER_US <= now)
 		slot_fail(e, s, RESULT_ERROR_TIMEOUT);

@@ -92,6 +92,8 @@ static void expire(struct h2 *h, int64_t now)
 {
 	struct flight *f;
 
+	while (loop_hurries(&h->loop) && (f = TAILQ_FIRST(&h->sent)))
+		flight_end(f, RESULT_ERROR_STOPPED);
 	while ((f = TAILQ_FIRST(&h->sent)) &&
 	       f->sent_ns + h->loop.options->timeout_us * NS_PER_US <= now)
 		flight_end(f, RESULT_ERROR_TIMEOUT);

@@ -238,6 +238,11 @@ bool loop_tick(struct loop *l, int64_t now)
 	return o->stop && !l->stopping && o->stop(o->arg);
 }
 
+bool loop_hurries(const struct loop *l)
+{
+	return l->stopping && l->options->hurry && l->options->hurry(l->options->arg);
+}
+
 int64_t loop_wake_at(const struct loop *l)
 {
 	int64_t at = earliest(l->next_tick_ns, l->curl_due_ns);

@@ -104,6 +104,8 @@ static inline bool loop_has_ended(const struct loop *l, int64_t at)
 bool loop_begin(struct loop *l, int64_t now, bool wanted);
 /* Ten times a second: counts, shows, has results written. True: somebody wants it to stop. */
 bool loop_tick(struct loop *l, int64_t now);
+/* And does not wait for what is in flight either. */
+bool loop_hurries(const struct loop *l);
 void loop_count_elapsed(struct loop *l, int64_t now);
 /* When something here is to be done next, at the latest. */
 int64_t loop_wake_at(const struct loop *l);

@@ -24,7 +24,7 @@ from harness import (
     without,
 )
 from pcapfile import Conversation, PcapFile, simple
-from servers.hostile import BEHAVIOURS, ODD, HostileServer
+from servers.hostile import BEHAVIOURS, ODD, HostileServer, hang
 from servers.raw import RawServer
 
 
@@ -352,6 +352,39 @@ def test_a_signal_ends_it_well(tmp_path, raw_server):
         running.kill()
     rows = results(store)
     assert len([r for r in rows if r["status"] == 200]) == len(raw_server.seen) < 1000
+    assert one(store, "select ended_at is not null and summary is not null from replay") == 1
+
+
+def test_signals_at_once_are_one(tmp_path, raw_server):
+    """timeout(1) sends its own to the program and to its group."""
+    store = dataset(tmp_path, [request("GET", f"/{i}") for i in range(1000)], gap_us=200_000)
+    with under_way(tmp_path, store, raw_server) as running:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM, signal.SIGTERM):
+            running.signal(number)
+        running.end(status=0)
+    assert len(results(store)) == len(raw_server.seen)
+    assert one(store, "select ended_at is not null and summary is not null from replay") == 1
+
+
+class StopsAnswering(RawServer):
+    def respond(self, sock, head, fields):
+        return hang(sock) if b"/hang" in head else super().respond(sock, head, fields)
+
+
+def test_another_signal_waits_for_nothing(tmp_path):
+    """But keeps what is there."""
+    store = dataset(tmp_path, [request("GET", "/a"), request("GET", "/hang")])
+    with StopsAnswering() as server:
+        running = Running(tmp_path, "replay", store, "--to", server.url, "--timeout", "1h", "--max")
+        try:
+            wait_until(lambda: len(server.seen) == 2, "the second request")
+            wait_until(lambda: running.signal(signal.SIGINT) or running.process.poll() is not None,
+                       "its end")
+            running.end(status=0)
+        finally:
+            running.kill()
+    rows = [(row["status"], row["error"]) for row in results(store)]
+    assert rows == [(200, None), (None, "stopped while in flight")]
     assert one(store, "select ended_at is not null and summary is not null from replay") == 1
 
 

@@ -83,9 +83,12 @@ struct replay_options {
 	/* Asked at least ten times a second; once true, nothing more is begun and what is in flight
 	 * is waited for. NULL: never. */
 	bool (*stop)(void *arg);
+	/* Asked as often from then on; once true, what is in flight fails as RESULT_ERROR_STOPPED.
+	 * NULL: never. */
+	bool (*hurry)(void *arg);
 	/* Called about ten times a second. NULL: never. */
 	void (*progress)(void *arg, const struct replay_stats *stats);
-	void *arg; /* of both */
+	void *arg; /* of all three */
 };
 
 /* Runs to the end of the feed, or of its time; what is left in the feed then is the caller's.
