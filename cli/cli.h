@@ -37,11 +37,13 @@ int open_files_of(unsigned sources, unsigned each, struct err *err);
 /* us since 1970; the wall clock. */
 int64_t clock_us(void);
 
-/* SIGINT and SIGTERM: the first is stop_wanted(); a second one, unless it comes at once, stop_hurries():
- * nothing is waited for any more, but what is there is kept; a third ends the process. SIGUSR1 sets a
- * flag that stop_report_wanted() reads and clears. */
+/* SIGINT and SIGTERM: the first is stop_wanted(); another one, unless it comes at once, ends the
+ * process. After stop_may_hurry() it is stop_hurries() instead: nothing is waited for any more, but what
+ * is there is kept; and a third ends the process. SIGUSR1 sets a flag that stop_report_wanted() reads
+ * and clears. */
 void stop_install(void);
 bool stop_wanted(void);
+void stop_may_hurry(void);
 bool stop_hurries(void);
 bool stop_report_wanted(void);
 

@@ -322,7 +322,7 @@ static bool stop_asked(void *arg)
 {
 	const struct job *j = arg;
 
-	return stop_hurries() || (stop_wanted() && clock_us() >= atomic_load(&j->hurry_us));
+	return stop_wanted() && clock_us() >= atomic_load(&j->hurry_us);
 }
 
 static int add_target(struct job *j, const char *url, const struct connect_args *connect,

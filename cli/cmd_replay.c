@@ -528,6 +528,7 @@ static int replay_run_command(void *options, const struct operands *operands)
 	if (!rc) {
 		begun = true;
 		stop_install();
+		stop_may_hurry();
 		rc = job_run(j, &err);
 		end_rc = conclude(j, rc != SC_OK, &fail_on, &end_err);
 		silent = !rc && unanswered(j);

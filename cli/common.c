@@ -90,7 +90,7 @@ int64_t clock_us(void)
 
 #define SAME_WISH_US 500000 /* timeout(1) sends its signal twice, and a key may bounce */
 
-static atomic_bool stop_flag, hurry_flag;
+static atomic_bool stop_flag, hurry_flag, may_hurry;
 static atomic_bool report_flag;
 static _Atomic int64_t asked_us; /* when the last wish to stop was first said */
 
@@ -105,7 +105,9 @@ static void on_signal(int sig)
 	if (before && now >= before && now - before < SAME_WISH_US)
 		return;
 	atomic_store(&asked_us, now);
-	if (atomic_exchange(&stop_flag, true) && atomic_exchange(&hurry_flag, true))
+	if (!atomic_exchange(&stop_flag, true))
+		return;
+	if (!atomic_load(&may_hurry) || atomic_exchange(&hurry_flag, true))
 		_exit(128 + sig);
 }
 
@@ -129,6 +131,11 @@ void stop_install(void)
 bool stop_wanted(void)
 {
 	return atomic_load_explicit(&stop_flag, memory_order_relaxed);
+}
+
+void stop_may_hurry(void)
+{
+	atomic_store(&may_hurry, true);
 }
 
 bool stop_hurries(void)

@@ -168,14 +168,14 @@ static void test_percentile_text(void **state)
 	static const char empty[] = "       Value     Percentile TotalCount 1/(1-Percentile)\n\n"
 				    "#[Mean    =        0.000, StdDeviation   =        0.000]\n"
 				    "#[Max     =        0.000, Total count    =            0]\n"
-				    "#[Buckets =           37, SubBuckets     =          128]\n";
+				    "#[Buckets =           35, SubBuckets     =          512]\n";
 	static const char two[] = "       Value     Percentile TotalCount 1/(1-Percentile)\n\n"
-				  "       0.999 0.000000000000          1           1.00\n"
-				  "       0.999 0.100000000000          1           1.11\n"
-				  "       0.999 0.200000000000          1           1.25\n"
-				  "       0.999 0.300000000000          1           1.43\n"
-				  "       0.999 0.400000000000          1           1.67\n"
-				  "       0.999 0.500000000000          1           2.00\n"
+				  "       0.995 0.000000000000          1           1.00\n"
+				  "       0.995 0.100000000000          1           1.11\n"
+				  "       0.995 0.200000000000          1           1.25\n"
+				  "       0.995 0.300000000000          1           1.43\n"
+				  "       0.995 0.400000000000          1           1.67\n"
+				  "       0.995 0.500000000000          1           2.00\n"
 				  "       3.000 1.000000000000          2\n";
 	struct histogram *h = calloc(1, sizeof(*h));
 	struct buf text;

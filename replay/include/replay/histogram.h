@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Counts of durations by magnitude (log-linear, as HdrHistogram): constant memory, constant time,
- * and any percentile within 1/128 of the true value. One thread. */
+ * and any percentile at most 1/256 above the true value. One thread. */
 #ifndef REPLAY_HISTOGRAM_H
 #define REPLAY_HISTOGRAM_H
 
 #include <stdint.h>
 
-#define HISTOGRAM_SUB_BITS 7  /* values below 2^7 are exact; above, 64 steps a power of two */
+#define HISTOGRAM_SUB_BITS 9  /* values below 2^9 are exact; above, 256 steps a power of two */
 #define HISTOGRAM_MAX_BITS 43 /* ns: 2.4 hours; longer ones count as that */
 #define HISTOGRAM_STEPS (1u << (HISTOGRAM_SUB_BITS - 1))
 #define HISTOGRAM_BUCKETS ((HISTOGRAM_MAX_BITS - HISTOGRAM_SUB_BITS + 2) * HISTOGRAM_STEPS)
