@@ -342,13 +342,13 @@ void flight_cancel(struct flight *f)
 	flight_release(h, f);
 }
 
-/* A connection that others had used before broke without a word, and the request may be repeated.
- */
+/* A connection that others had used before broke without a word, and the request may be repeated. A
+ * stream that the target resets is its answer to this request (RFC 9113, 5.4.2). */
 static bool is_stale(const struct flight *f, CURLcode code)
 {
 	long opened = 0;
 
-	if (code == CURLE_OK || f->error != RESULT_ERROR_NONE || !f->sent_ns || f->first_ns ||
+	if (code == CURLE_OK || code == CURLE_HTTP2_STREAM || f->error != RESULT_ERROR_NONE || !f->sent_ns || f->first_ns ||
 	    f->shot->retried || !f->shot->idempotent || f->h->loop.stopping)
 		return false;
 	return !curl_easy_getinfo(f->easy, CURLINFO_NUM_CONNECTS, &opened) && opened == 0;

@@ -400,6 +400,22 @@ def test_it_costs_its_own(mood, names, tmp_path):
     assert {r["error"] for r in rows if r["error"]} <= names
 
 
+def test_a_stream_that_is_reset_is_no_stale_connection(tmp_path):
+    store = dataset(tmp_path, [request("GET", f"/{i}") for i in range(5)])
+
+    def moody(sock, stream, n):
+        return reset_stream(sock, stream) if n in (2, 4) else good(sock, stream)
+
+    with h2.H2Server(moody) as server:
+        replay(store, server.url)
+        assert len(server.streams) == 5
+    rows = results(store)
+    assert [r["status"] for r in rows] == [200, None, 200, None, 200]
+    assert {r["error"] for r in rows if r["error"]} == {"connection reset"}
+    summary = json.loads(select(store, "SELECT summary FROM replay")[0]["summary"])
+    assert summary["retried"] == 0
+
+
 def test_late_is_dropped(tmp_path):
     """One at a time, and the first takes longer than the rest may be late."""
     store = dataset(tmp_path, [request("GET", f"/{i}") for i in range(4)])
