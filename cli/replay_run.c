@@ -202,6 +202,7 @@ static int prepare(struct run *run, struct exchange **moved)
 
 	run->n_rows++;
 	run->account.read += ours;
+	ex->pass = run->pass;
 	rc = judge(run, ex, account, &keep);
 	if (rc || !keep)
 		return rc;

@@ -298,5 +298,7 @@ struct stage *stage_policy_new(const struct policy *p, const struct policy_use *
 	s->policy = p;
 	s->use = *use;
 	sampler_init(&s->sampler, &use->key, use->seed);
+	sampler_go_by_id(&s->sampler, THROW_POLICY +
+				      (use->destination > 0 ? (uint64_t)use->destination : 0));
 	return &s->stage;
 }

@@ -126,9 +126,26 @@ void sampler_init(struct sampler *s, const struct sample_key *key, uint64_t seed
 	rng_init(&s->rng, seed);
 }
 
+void sampler_go_by_id(struct sampler *s, uint64_t which)
+{
+	struct rng first;
+
+	/* Not the seed itself: neighbours would share their throws, each for the other's ids. */
+	rng_init(&first, s->seed);
+	s->id_seed = hash_bytes(&which, sizeof(which), rng_next(&first));
+	s->by_id = true;
+}
+
 static bool below(uint64_t throw, double percent)
 {
 	return percent >= 100 || throw < (uint64_t)ldexp(percent / 100, 64);
+}
+
+static uint64_t throw_for(struct sampler *s, const struct exchange *ex)
+{
+	uint64_t name[2] = {(uint64_t)ex->id, ex->pass};
+
+	return s->by_id && ex->id ? hash_bytes(name, sizeof(name), s->id_seed) : rng_next(&s->rng);
 }
 
 bool sampler_takes(struct sampler *s, const struct exchange *ex, double percent)
@@ -138,7 +155,7 @@ bool sampler_takes(struct sampler *s, const struct exchange *ex, double percent)
 	if (percent >= 100 && s->key.by != SAMPLE_BY_REQUEST)
 		return true;
 	if (s->key.by == SAMPLE_BY_REQUEST)
-		return below(rng_next(&s->rng), percent);
+		return below(throw_for(s, ex), percent);
 	if (s->key.by >= SAMPLE_BY_HEADER && key_value(s, ex, &value))
 		return below(hash_bytes(value.p, value.len, s->seed), percent);
 	return below(hash_ends(s, &ex->client, &ex->server), percent);
@@ -187,5 +204,6 @@ struct stage *stage_sample_new(double percent, const struct sample_key *key, uin
 	s->stage.ops = &sample_ops;
 	s->percent = percent;
 	sampler_init(&s->sampler, key, seed);
+	sampler_go_by_id(&s->sampler, THROW_SAMPLE);
 	return &s->stage;
 }

@@ -181,6 +181,66 @@ def test_resume_passes(tmp_path):
     assert had(store) == sorted((p, i) for p in range(4) for i in ids)
 
 
+HALF = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: half}
+spec:
+  hosts: [service.test]
+  http:
+  - route: [{destination: {host: service.test}}]
+    mirror: {host: b.test}
+    mirrorPercentage: {value: 50}
+"""
+
+
+def broken_off(folder, store, server, *args, how, after):
+    """A replay that ends early, and its server, which answers everything from then on."""
+    to = ["--to", server.url, "--max", "--timeout", "500ms"]
+    running = Running(folder, "replay", store, *to, *args)
+    try:
+        wait_until(lambda: len(had(store)) >= after, f"{after} results")
+        running.signal(how)
+        running.end(status=-how if how == signal.SIGKILL else 0)
+    finally:
+        running.kill()
+    server.left = 10**6
+    server.opened.set()
+    return len(had(store))
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["--sample", "50%"],
+        ["--sample", "50%", "--loop", "3", "--workers", "2"],
+        ["--sample", "50%", "--sample-by", "query:i"],
+        ["-f", "{half}"],
+        ["-f", "{half}", "--sample", "60%", "--loop", "2"],
+    ],
+)
+def test_resume_of_a_sample(args, how, tmp_path):
+    """What was left out stays out, and what was in is sent: as in a run that nobody broke off."""
+    half = tmp_path / "half.yaml"
+    half.write_text(HALF)
+    args = [a.format(half=half) for a in args] + ["--seed", "7"]
+    requests = [request("GET", f"/?i={i}") for i in range(400)]
+    simple(tmp_path / "in.pcap", requests, gap_us=10)
+    store, whole = tmp_path / "shadow.db", tmp_path / "whole.db"
+    for path in (store, whole):
+        run("capture", "-r", tmp_path / "in.pcap", "-o", path)
+    with RawServer() as server:
+        run("replay", whole, "--to", server.url, "--max", *args)
+        assert 50 < len(server.seen) < 800
+        resume(whole, server, *args)
+        assert len(server.seen) == len(had(whole))
+    with Gate(40) as server:
+        assert broken_off(tmp_path, store, server, *args, how=how, after=40) < len(had(whole))
+        resume(store, server, *args)
+    assert had(store) == had(whole)
+
+
 @pytest.mark.parametrize(
     "args, words",
     [

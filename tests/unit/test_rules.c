@@ -337,6 +337,121 @@ static void test_sample(void **state)
 	assert_memory_not_equal(a, c, sizeof(a));
 }
 
+struct throws {
+	uint64_t seed, which;
+	double percent;
+	int64_t first, step;
+	uint32_t pass;
+};
+
+static unsigned throw_by_id(const struct throws *t, unsigned n, uint8_t *which)
+{
+	const struct sample_key key = {SAMPLE_BY_REQUEST, NULL};
+	struct sampler s;
+	unsigned in = 0;
+
+	sampler_init(&s, &key, t->seed);
+	sampler_go_by_id(&s, t->which);
+	for (unsigned i = 0; i < n; i++) {
+		struct exchange ex = {.id = t->first + (int64_t)i * t->step, .pass = t->pass};
+		bool takes = sampler_takes(&s, &ex, t->percent);
+
+		if (which)
+			which[i] = takes;
+		in += takes;
+	}
+	return in;
+}
+
+/* Within five standard deviations. */
+static void assert_share(uint64_t in, uint64_t n, double share)
+{
+	double away = (double)in - (double)n * share;
+
+	assert_true(away * away <= 25 * (double)n * share * (1 - share));
+}
+
+/* Of a stored one the id decides: as often as asked for, whichever ids and seeds these are, and over
+ * all of them, too. */
+static void test_sample_by_id(void **state)
+{
+	static const double percents[] = {0, 1, 12.5, 50, 99, 100};
+	static const int64_t steps[] = {1, 2, 3, 64, 1000, 4096, INT64_C(1) << 32};
+	const unsigned n = 10000, n_steps = sizeof(steps) / sizeof(steps[0]);
+
+	(void)state;
+	for (size_t p = 0; p < sizeof(percents) / sizeof(percents[0]); p++) {
+		uint64_t all = 0;
+
+		for (uint64_t seed = 0; seed < 20; seed++) {
+			for (unsigned k = 0; k < n_steps; k++) {
+				struct throws t = {seed, k, percents[p], 1, steps[k], 0};
+				unsigned in = throw_by_id(&t, n, NULL);
+
+				assert_share(in, n, percents[p] / 100);
+				all += in;
+			}
+		}
+		assert_share(all, UINT64_C(20) * n_steps * n, percents[p] / 100);
+	}
+}
+
+/* How many of n both let in: a quarter, if neither decides the other. */
+static unsigned both(const uint8_t *a, const uint8_t *b, unsigned n)
+{
+	unsigned in = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		in += a[i] && b[i];
+	return in;
+}
+
+static void test_throws_are_independent(void **state)
+{
+	static const struct throws others[] = {
+		{7, 1, 50, 1, 1, 0}, {7, 2, 50, 1, 1, 0}, {6, 0, 50, 1, 1, 0}, {6, 0, 50, 0, 1, 0},
+		{7, 0, 50, 1, 1, 1}, {7, 0, 50, 1, 1, 2}, {7, 0, 50, 2, 1, 0}, {6, 1, 50, 1, 1, 0},
+		{7, 0, 50, 1, 2, 0},
+	};
+	static uint8_t a[10000], b[10000];
+	struct throws t = {7, 0, 50, 1, 1, 0};
+	unsigned in;
+
+	(void)state;
+	(void)throw_by_id(&t, 10000, a);
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+		(void)throw_by_id(&others[i], 10000, b);
+		assert_in_range(both(a, b, 10000), 2283, 2717); /* five of 43.3 */
+	}
+	(void)throw_by_id(&t, 10000, b);
+	assert_memory_equal(a, b, sizeof(a));
+	t.percent = 10; /* a subset of 50 */
+	in = throw_by_id(&t, 10000, b);
+	assert_int_equal(in, both(a, b, 10000));
+}
+
+/* Whatever was read before; without an id, or where nobody goes by it, the sequence counts. */
+static void test_throws_do_not_shift(void **state)
+{
+	const struct sample_key key = {SAMPLE_BY_REQUEST, NULL};
+	static uint8_t all[1000], some[1000], plain[1000], numbered[1000];
+	struct throws t = {3, 0, 50, 1, 1, 0};
+	struct sampler s;
+
+	(void)state;
+	(void)throw_by_id(&t, 1000, all);
+	t.first = 501;
+	(void)throw_by_id(&t, 500, some);
+	assert_memory_equal(all + 500, some, 500);
+	t.first = t.step = 0;
+	(void)throw_by_id(&t, 1000, plain);
+	assert_in_range(both(plain, plain, 1000), 421, 579);
+	sampler_init(&s, &key, 3);
+	for (unsigned i = 0; i < 1000; i++)
+		numbered[i] = sampler_takes(&s, &(struct exchange){.id = i + 1}, 50);
+	assert_memory_equal(plain, numbered, sizeof(plain));
+}
+
 /* The same client is always in or always out, and 10% is a subset of 50%. */
 static void test_sample_by_client(void **state)
 {
@@ -506,6 +621,9 @@ int main(void)
 		cmocka_unit_test(test_many_rules),
 		cmocka_unit_test(test_regex_gives_up),
 		cmocka_unit_test(test_sample),
+		cmocka_unit_test(test_sample_by_id),
+		cmocka_unit_test(test_throws_are_independent),
+		cmocka_unit_test(test_throws_do_not_shift),
 		cmocka_unit_test(test_sample_by_client),
 		cmocka_unit_test(test_sample_by_key),
 		cmocka_unit_test(test_sample_key_wrong),

@@ -40,6 +40,7 @@ struct exchange {
 			    * made it (rules, source), which lives longer */
 	const char *template; /* of the path, /users/{id}; NULL: not known. Borrowed as `route` is */
 	uint32_t copies; /* of a mirror: how many targets it was sent to */
+	uint32_t pass;   /* of a replay's --loop, from 0 */
 	const struct policy_block *block; /* of the mesh policy that took it; borrowed, too */
 };
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The sampling percentage. By request: each is let in by itself with that probability (Istio's
  * semantics: sampling, not counting). By a key: a hash of it decides, so that the same key is always
- * in or always out, and 10% is a subset of 50% under the same seed. */
+ * in or always out, and 10% is a subset of 50% under the same seed. What comes out of a store has an
+ * id, and by request its hash decides too: whatever else is read, it falls the same. */
 #ifndef CORE_SAMPLE_H
 #define CORE_SAMPLE_H
 
@@ -35,13 +36,20 @@ int sample_key_parse(const char *text, struct sample_key *ret, struct err *err);
 struct sampler {
 	struct sample_key key;
 	uint64_t seed;
+	uint64_t id_seed; /* of throws that go by the id; another for each percentage */
+	bool by_id;
 	struct rng rng;
 };
 void sampler_init(struct sampler *s, const struct sample_key *key, uint64_t seed);
+/* From now on what has an id is thrown for by seed, id, pass and `which`: each percentage that an
+ * exchange meets has a number of its own, or one would decide the other. */
+#define THROW_SAMPLE 0u
+#define THROW_POLICY 1u /* of the first destination; of the others, those that follow */
+void sampler_go_by_id(struct sampler *s, uint64_t which);
 bool sampler_takes(struct sampler *s, const struct exchange *ex, double percent);
 
-/* The same seed lets the same requests of the same input in. ex->sample is multiplied. NULL: no
- * memory. */
+/* The same seed lets the same requests of the same input in; goes by the id. ex->sample is multiplied.
+ * NULL: no memory. */
 struct stage *stage_sample_new(double percent, const struct sample_key *key, uint64_t seed);
 
 #endif
