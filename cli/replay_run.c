@@ -290,7 +290,8 @@ static int read_pass(struct run *run)
 	return rc;
 }
 
-/* Passes beyond the one that made nothing would make nothing either, but where a run goes on. */
+/* Passes beyond the one that made nothing would make nothing either, but where a run goes on and
+ * had made it all before. */
 static bool another_pass(struct run *run)
 {
 	uint64_t loop = run->job->args->loop;
@@ -298,7 +299,7 @@ static bool another_pass(struct run *run)
 	run->pass++;
 	if (loop && run->pass >= loop)
 		return false;
-	return run->n_shots > 0 || run->pass < run->passes_before;
+	return run->n_shots > 0 || run->pass <= run->passes_before;
 }
 
 void *reader_main(void *arg)

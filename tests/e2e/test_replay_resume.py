@@ -170,10 +170,12 @@ def test_resume_a_share(tmp_path):
     assert not first & second and len(first | second) == 60
 
 
-def test_resume_passes(tmp_path):
+@pytest.mark.parametrize("after", [120, 100])
+def test_resume_passes(after, tmp_path):
+    """Also where a pass was just over."""
     store = dataset(tmp_path, 50)
-    with Gate(120) as server:
-        killed(tmp_path, store, server, "--loop", "4", after=120)
+    with Gate(after) as server:
+        killed(tmp_path, store, server, "--loop", "4", after=after)
         server.left = 10**6
         server.opened.set()
         resume(store, server, "--loop", "4")
