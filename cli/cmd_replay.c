@@ -136,14 +136,12 @@ static void fit_connections(struct replay_args *a)
 		a->connections = fit;
 }
 
-/* All that can be wrong without a look into the store. */
+/* All that can be wrong without a look at what the store holds. */
 static int build_runs(struct job *j, struct err *err)
 {
 	const struct replay_args *a = j->args;
-	int rc = replay_args_check(a, err);
+	int rc = rules_policy(&a->rules, true, &j->policy, err);
 
-	if (!rc)
-		rc = rules_policy(&a->rules, true, &j->policy, err);
 	for (unsigned i = 0; i < a->to.n && !rc; i++) {
 		struct run *run = add_run(j, -1);
 
@@ -218,43 +216,38 @@ static int cut_out(struct job *j, struct store *in, struct err *err)
 }
 
 /* Whether the run that is to go on is the one that the arguments describe. */
-static int check_resumed(const struct run *run, const char *target, const char *before,
-			 const char *options, struct err *err)
+static int check_resumed(const struct run *run, const char *options, struct err *err)
 {
+	const struct resumed *before = &run->job->resumed;
 	uint64_t id = run->job->args->resume;
 
-	if (strcmp(target, run->url) != 0)
+	if (strcmp(before->target, run->url) != 0)
 		return err_set(err, SC_EINVAL, "--resume %" PRIu64 ": that run was to %s, not to %s",
-			       id, target, run->url);
-	if (!replay_args_agree(before, options))
+			       id, before->target, run->url);
+	if (!replay_args_sampling_is_told(before->options))
+		return err_set(err, SC_EINVAL, "--resume %" PRIu64 ": that run was sampled, and by an "
+			       "older program: which requests were left out is not known", id);
+	if (!replay_args_agree(before->options, options))
 		return err_set(err, SC_EINVAL,
-			       "--resume %" PRIu64 ": that run had other options: %s", id, before);
+			       "--resume %" PRIu64 ": that run had other options: %s", id,
+			       before->options);
 	return SC_OK;
 }
 
-/* The row of a run that goes on, and what it has. */
+/* The row of a run that goes on. */
 static int open_resumed(struct job *j, struct run *run, const char *options, struct err *err)
 {
 	const struct replay_args *a = j->args;
-	char *target = NULL, *before = NULL;
-	uint64_t results;
-	int rc = store_replay_look(j->out, (int64_t)a->resume, &target, &before, &results,
-				   &run->passes_before, err);
+	int rc = check_resumed(run, options, err);
 
-	if (rc)
-		return rc;
-	rc = check_resumed(run, target, before, options, err);
-	if (!rc && !replay_args_share(before, &run->share))
+	if (!rc && !replay_args_share(j->resumed.options, &run->share))
 		rc = err_set(err, SC_EINVAL, "--resume %" PRIu64 ": that run had a weight, and of an "
 			     "older program: which requests were its own is not known", a->resume);
-	free(target);
-	free(before);
-	if (!rc)
-		rc = store_lock_run(j->out, (int64_t)a->resume, err);
 	if (rc)
 		return rc;
 	run->id = (int64_t)a->resume;
-	run->account.read = run->account.skipped[SKIP_RESUMED] = results;
+	run->passes_before = j->resumed.passes;
+	run->account.read = run->account.skipped[SKIP_RESUMED] = j->resumed.results;
 	return store_replay_resume(j->out, run->id, a->save, &run->sink, err);
 }
 
@@ -280,7 +273,7 @@ static int open_row(struct job *j, struct run *run, struct err *err)
 
 static int open_all(struct job *j, const char *path, struct err *err)
 {
-	int rc = store_open(path, STORE_UPDATE, &j->out, err);
+	int rc = j->out ? SC_OK : store_open(path, STORE_UPDATE, &j->out, err);
 
 	/* A handle belongs to one thread: the writer has one, and each reader. */
 	for (unsigned i = 0; i < j->n_runs && !rc; i++)
@@ -401,6 +394,25 @@ static int choose_store(const struct replay_args *a, const struct operands *o, c
 	return rc;
 }
 
+/* What a run that goes on was decides what is built for it: first of all it is looked at. */
+static int look_at_resumed(struct job *j, struct replay_args *a, const struct operands *o,
+			   char **ret_path, struct err *err)
+{
+	struct resumed *r = &j->resumed;
+	int rc = choose_store(a, o, ret_path, err);
+
+	if (!rc)
+		rc = store_open(*ret_path, STORE_UPDATE, &j->out, err);
+	if (!rc)
+		rc = store_replay_look(j->out, (int64_t)a->resume, &r->target, &r->options,
+				       &r->results, &r->passes, err);
+	if (!rc)
+		rc = store_lock_run(j->out, (int64_t)a->resume, err);
+	if (!rc)
+		replay_args_take_seed(a, r->options);
+	return rc;
+}
+
 /* -- after ---------------------------------------------------------------------------------- */
 
 /* Answers that were counted and could not be written. */
@@ -502,6 +514,8 @@ static void job_done(struct job *j)
 	store_close(j->out);
 	policy_free(j->policy);
 	free(j->origins);
+	free(j->resumed.target);
+	free(j->resumed.options);
 	free(j);
 }
 
@@ -520,8 +534,12 @@ static int replay_run_command(void *options, const struct operands *operands)
 	fit_connections(args);
 	j->args = args;
 	replay_args_name_pace(j->args, j->pace);
-	rc = build_runs(j, &err);
+	rc = replay_args_check(args, &err);
+	if (!rc && args->resume)
+		rc = look_at_resumed(j, args, operands, &path, &err);
 	if (!rc)
+		rc = build_runs(j, &err);
+	if (!rc && !path)
 		rc = choose_store(args, operands, &path, &err);
 	if (!rc)
 		rc = open_all(j, path, &err);

@@ -478,6 +478,27 @@ bool replay_args_share(const char *options, struct share *ret)
 	return known;
 }
 
+bool replay_args_sampling_is_told(const char *options)
+{
+	json_t *all = json_loads(options, 0, NULL);
+	bool told = !json_object_get(all, "seed") || json_object_get(all, "sample_by");
+
+	json_decref(all);
+	return told;
+}
+
+void replay_args_take_seed(struct replay_args *a, const char *options)
+{
+	json_t *all = json_loads(options, 0, NULL);
+	json_t *seed = json_object_get(all, "seed");
+
+	if (seed && !a->rules.seeded) {
+		a->rules.seed = (uint64_t)json_integer_value(seed);
+		a->rules.seeded = true;
+	}
+	json_decref(all);
+}
+
 /* How fast, how wide and for how long may change when a run goes on; what is sent may not. Its share
  * stays what it was. */
 static const char *const may_differ[] = {

@@ -88,6 +88,10 @@ char *replay_args_describe(const struct replay_args *a, const struct rules *rule
 			   const struct share *share);
 /* The share in such a description; false: it had one that is not told. */
 bool replay_args_share(const char *options, struct share *ret);
+/* Whether it tells how requests were sampled, or that none were. */
+bool replay_args_sampling_is_told(const char *options);
+/* Its seed, unless a person gave one. */
+void replay_args_take_seed(struct replay_args *a, const char *options);
 /* Whether a run with those options, as described, sent what these would. */
 bool replay_args_agree(const char *before, const char *now);
 

@@ -89,8 +89,16 @@ struct run {
 	struct replay_stats stats; /* of all workers, in the end */
 };
 
+/* The run that goes on, as its row tells of it; all owned. */
+struct resumed {
+	char *target, *options;
+	uint64_t results;
+	uint32_t passes; /* that have results */
+};
+
 struct job {
 	const struct replay_args *args;
+	struct resumed resumed;
 	char pace[PACE_NAME];
 	struct run runs[LIMIT_TARGETS];
 	unsigned n_runs;

@@ -372,8 +372,12 @@ void rules_describe(const struct rule_options *o, const struct rules *r, json_t 
 	describe_list(to, "resolve", &o->resolve);
 	describe_list(to, "redact", &o->redact);
 	json_object_set_new(to, "sample", json_real(o->sample));
-	if (o->sample < 100 || o->manifests.n)
-		json_object_set_new(to, "seed", json_integer((json_int_t)r->seed));
+	if (o->sample == 100 && !o->manifests.n)
+		return;
+	json_object_set_new(to, "seed", json_integer((json_int_t)r->seed));
+	json_object_set_new(to, "sample_by",
+			    json_sprintf("%s%s", sample_key_kind(&o->sample_by),
+					 sample_key_name(&o->sample_by)));
 }
 
 #undef AT

@@ -32,20 +32,20 @@ int sample_parse(const char *text, double *ret_percent, struct err *err)
 	return SC_OK;
 }
 
+static const struct {
+	const char *name;
+	bool named;
+} kinds[SAMPLE_BYS] = {
+	[SAMPLE_BY_REQUEST] = {"request", false},
+	[SAMPLE_BY_CONNECTION] = {"connection", false},
+	[SAMPLE_BY_CLIENT] = {"client", false},
+	[SAMPLE_BY_HEADER] = {"header:", true},
+	[SAMPLE_BY_COOKIE] = {"cookie:", true},
+	[SAMPLE_BY_QUERY] = {"query:", true},
+};
+
 int sample_key_parse(const char *text, struct sample_key *ret, struct err *err)
 {
-	static const struct {
-		const char *name;
-		bool named;
-	} kinds[SAMPLE_BYS] = {
-		[SAMPLE_BY_REQUEST] = {"request", false},
-		[SAMPLE_BY_CONNECTION] = {"connection", false},
-		[SAMPLE_BY_CLIENT] = {"client", false},
-		[SAMPLE_BY_HEADER] = {"header:", true},
-		[SAMPLE_BY_COOKIE] = {"cookie:", true},
-		[SAMPLE_BY_QUERY] = {"query:", true},
-	};
-
 	for (size_t i = 0; i < SAMPLE_BYS; i++) {
 		size_t len = strlen(kinds[i].name);
 
@@ -58,6 +58,16 @@ int sample_key_parse(const char *text, struct sample_key *ret, struct err *err)
 	}
 	return err_set(err, SC_EINVAL, "'%s': expected request, connection, client, header:NAME, "
 		       "cookie:NAME or query:NAME", text);
+}
+
+const char *sample_key_kind(const struct sample_key *key)
+{
+	return kinds[key->by].name;
+}
+
+const char *sample_key_name(const struct sample_key *key)
+{
+	return key->name ? key->name : "";
 }
 
 static size_t put_addr(uint8_t *to, const struct addr *a, bool with_port)

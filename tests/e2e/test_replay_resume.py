@@ -243,6 +243,33 @@ def test_resume_of_a_sample(args, how, tmp_path):
     assert had(store) == had(whole)
 
 
+@pytest.mark.parametrize("key", ["request", "query:i"])
+@pytest.mark.parametrize("seed", [[], ["--seed", "18446744073709551615"]])
+def test_resume_takes_the_seed(seed, key, tmp_path):
+    """Whoever gave it: the same command goes on."""
+    store = tmp_path / "shadow.db"
+    requests = [request("GET", f"/?i={i}") for i in range(100)]
+    run("capture", "-r", simple(tmp_path / "in.pcap", requests), "-o", store)
+    args = ["--sample", "50%", "--sample-by", key]
+    with RawServer() as server:
+        run("replay", store, "--to", server.url, "--max", *args, *seed)
+        before = had(store)
+        assert 20 < len(before) < 80
+        with sqlite3.connect(store) as db:
+            db.execute("delete from result where exchange_id > 50")
+        resume(store, server, *args)
+        assert had(store) == before
+        refused = resume(store, server, *args, "--seed", "1", status=2)
+        assert len(refused.err_lines) == 1 and "other options" in refused.err
+        refused = resume(store, server, *args, "--sample-by", "client", status=2)
+        assert len(refused.err_lines) == 1 and "other options" in refused.err
+        with sqlite3.connect(store) as db:
+            db.execute("update replay set options = json_remove(options, '$.sample_by')")
+        refused = resume(store, server, *args, status=2)
+        assert len(refused.err_lines) == 1 and "older program" in refused.err
+    assert had(store) == before
+
+
 @pytest.mark.parametrize(
     "args, words",
     [

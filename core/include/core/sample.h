@@ -31,6 +31,9 @@ struct sample_key {
 /* request, connection, client, header:NAME, cookie:NAME, query:NAME; the name is borrowed from
  * `text`. SC_EINVAL with the reason. */
 int sample_key_parse(const char *text, struct sample_key *ret, struct err *err);
+/* Its text again, in two parts, the second "" where it has no name. */
+const char *sample_key_kind(const struct sample_key *key);
+const char *sample_key_name(const struct sample_key *key);
 
 /* Throws the dice. A request that lacks the header, cookie or parameter goes by its connection. */
 struct sampler {
