@@ -101,29 +101,65 @@ static struct run *add_run(struct job *j, int destination)
 	return run;
 }
 
-/* Without a --to the manifest says where to: one run for each destination that it mirrors to. */
+/* A run to a destination of the manifest. */
+static int run_of_policy(struct job *j, unsigned destination, struct err *err)
+{
+	const struct destination *d = &j->policy->destinations[destination];
+	struct run *run = add_run(j, (int)destination);
+	int rc = destination_way_of(d, &j->args->connect, &run->way, err);
+
+	if (rc)
+		return rc;
+	run->url = strdup(run->way.url);
+	run->mirror = destination_name(d);
+	return run->url && run->mirror ? SC_OK : err_set(err, SC_ENOMEM, "out of memory");
+}
+
+/* Whether a run that goes on was to there: an older program told its URL alone. */
+static bool was_to(const struct resumed *before, const struct run *run)
+{
+	return before->mirror ? strcmp(before->mirror, run->mirror) == 0
+			      : strcmp(before->target, run->url) == 0;
+}
+
+static int check_policy_runs(const struct job *j, struct err *err)
+{
+	uint64_t id = j->args->resume;
+
+	if (id && !j->n_runs)
+		return err_set(err, SC_EINVAL, "--resume %" PRIu64 ": that run was to %s, and the "
+			       "manifest mirrors nothing there", id, j->resumed.target);
+	if (id && j->n_runs > 1)
+		return err_set(err, SC_EINVAL, "--resume %" PRIu64 ": that run was to %s, and of an "
+			       "older program: to which of %u mirrors there is not known", id,
+			       j->resumed.target, j->n_runs);
+	return j->n_runs ? SC_OK : err_set(err, SC_EINVAL, "%s: mirrors nothing",
+					   j->args->rules.manifests.items[0]);
+}
+
+/* Without a --to the manifest says where to: one run for each destination that it mirrors to. Of a
+ * run that goes on there is but the one. */
 static int runs_of_policy(struct job *j, struct err *err)
 {
 	const struct policy *p = j->policy;
 	int rc = SC_OK;
 
 	for (unsigned i = 0; i < p->n_destinations && !rc; i++) {
-		struct run *run;
+		struct run *run = &j->runs[j->n_runs];
 
 		if (!policy_sends_to(p, i))
 			continue;
 		if (j->n_runs == LIMIT_TARGETS)
 			return err_set(err, SC_EINVAL, "the manifest mirrors to more than %u "
 				       "destinations", LIMIT_TARGETS);
-		run = add_run(j, (int)i);
-		rc = destination_way_of(&p->destinations[i], &j->args->connect, &run->way, err);
-		if (!rc && !(run->url = strdup(run->way.url)))
-			rc = err_set(err, SC_ENOMEM, "out of memory");
+		rc = run_of_policy(j, i, err);
+		if (!rc && j->args->resume && !was_to(&j->resumed, run)) {
+			run_done(run);
+			*run = (struct run){.id = 0};
+			j->n_runs--;
+		}
 	}
-	if (!rc && !j->n_runs)
-		rc = err_set(err, SC_EINVAL, "%s: mirrors nothing",
-			     j->args->rules.manifests.items[0]);
-	return rc;
+	return rc ? rc : check_policy_runs(j, err);
 }
 
 /* Where nobody says how many there may be, as many as there can. */
@@ -261,7 +297,7 @@ static int open_new(struct job *j, struct run *run, const char *options, struct 
 
 static int open_row(struct job *j, struct run *run, struct err *err)
 {
-	char *options = replay_args_describe(j->args, &run->rules, &run->share);
+	char *options = replay_args_describe(j->args, &run->rules, &run->share, run->mirror);
 	int rc;
 
 	if (!options)
@@ -408,9 +444,11 @@ static int look_at_resumed(struct job *j, struct replay_args *a, const struct op
 				       &r->results, &r->passes, err);
 	if (!rc)
 		rc = store_lock_run(j->out, (int64_t)a->resume, err);
-	if (!rc)
-		replay_args_take_seed(a, r->options);
-	return rc;
+	if (rc)
+		return rc;
+	replay_args_take_seed(a, r->options);
+	rc = replay_args_mirror(r->options, &r->mirror);
+	return rc ? err_set(err, rc, "out of memory") : SC_OK;
 }
 
 /* -- after ---------------------------------------------------------------------------------- */
@@ -516,6 +554,7 @@ static void job_done(struct job *j)
 	free(j->origins);
 	free(j->resumed.target);
 	free(j->resumed.options);
+	free(j->resumed.mirror);
 	free(j);
 }
 

@@ -6,6 +6,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+char *destination_name(const struct destination *d)
+{
+	char port[8] = "", *name;
+
+	if (d->port)
+		snprintf(port, sizeof(port), ":%u", d->port);
+	return asprintf(&name, "%s%s%s%s", d->host, d->subset ? "/" : "",
+			d->subset ? d->subset : "", port) < 0 ? NULL : name;
+}
+
 static const char *bracket(const char *address, bool open)
 {
 	return strchr(address, ':') ? (open ? "[" : "]") : "";

@@ -14,6 +14,10 @@ struct destination_way {
 	const char **resolve;       /* owned, and each of them */
 };
 
+/* host[/subset][:port] as the manifest writes it, which tells each from all others where a URL does
+ * not; free() it. NULL: no memory. */
+char *destination_name(const struct destination *d);
+
 /* What a person said about connections (`base`) counts before what the manifest says. SC_EINVAL
  * when the destination cannot be told from the manifest, with the line that says why. */
 int destination_way_of(const struct destination *d, const struct connect_args *base,

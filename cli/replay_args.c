@@ -435,7 +435,7 @@ static void describe_moment(json_t *to, const char *name, const struct moment *m
 }
 
 char *replay_args_describe(const struct replay_args *a, const struct rules *rules,
-			   const struct share *share)
+			   const struct share *share, const char *mirror)
 {
 	char pace[PACE_NAME];
 	json_t *all;
@@ -456,6 +456,8 @@ char *replay_args_describe(const struct replay_args *a, const struct rules *rule
 	if (share->to > 0)
 		json_object_set_new(all, "share",
 				    json_pack("[f, f]", share->from, share->to));
+	if (mirror)
+		json_object_set_new(all, "mirror", json_string(mirror));
 	describe_moment(all, "from", &a->from);
 	describe_moment(all, "until", &a->until);
 	rules_describe(&a->rules, rules, all);
@@ -476,6 +478,19 @@ bool replay_args_share(const char *options, struct share *ret)
 			      json_number_value(json_array_get(share, 1))};
 	json_decref(all);
 	return known;
+}
+
+int replay_args_mirror(const char *options, char **ret)
+{
+	json_t *all = json_loads(options, 0, NULL);
+	const char *mirror = json_string_value(json_object_get(all, "mirror"));
+	int rc = SC_OK;
+
+	*ret = mirror ? strdup(mirror) : NULL;
+	if (mirror && !*ret)
+		rc = SC_ENOMEM;
+	json_decref(all);
+	return rc;
 }
 
 bool replay_args_sampling_is_told(const char *options)
@@ -514,6 +529,8 @@ bool replay_args_agree(const char *before, const char *now)
 		json_object_del(a, may_differ[i]);
 		json_object_del(b, may_differ[i]);
 	}
+	if (!json_object_get(a, "mirror")) /* older programs told its URL alone */
+		json_object_del(b, "mirror");
 	agree = a && b && json_equal(a, b);
 	json_decref(a);
 	json_decref(b);

@@ -83,9 +83,12 @@ struct share {
 	double from, to;
 };
 
-/* What was asked for, for replay.options; free() it. NULL: no memory. */
+/* What was asked for, for replay.options; free() it. `mirror`: which of the manifest's it is; NULL:
+ * none. NULL: no memory. */
 char *replay_args_describe(const struct replay_args *a, const struct rules *rules,
-			   const struct share *share);
+			   const struct share *share, const char *mirror);
+/* The mirror in such a description, to be freed; *ret NULL: it has none. SC_ENOMEM. */
+int replay_args_mirror(const char *options, char **ret);
 /* The share in such a description; false: it had one that is not told. */
 bool replay_args_share(const char *options, struct share *ret);
 /* Whether it tells how requests were sampled, or that none were. */

@@ -51,6 +51,7 @@ struct run {
 	struct share share;
 	struct connect_options connect;
 	int destination; /* of the policy; -1: a --to */
+	char *mirror;	 /* its name; NULL: a --to */
 	struct destination_way way; /* to it */
 	struct rules rules;
 	struct chain chain;
@@ -92,6 +93,7 @@ struct run {
 /* The run that goes on, as its row tells of it; all owned. */
 struct resumed {
 	char *target, *options;
+	char *mirror; /* a destination's name; NULL: a --to, or of an older program */
 	uint64_t results;
 	uint32_t passes; /* that have results */
 };

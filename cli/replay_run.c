@@ -639,5 +639,6 @@ void run_done(struct run *run)
 	destination_way_done(&run->way);
 	connect_done(&run->connect);
 	store_close(run->in);
+	free(run->mirror);
 	free(run->url);
 }

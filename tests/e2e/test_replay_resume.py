@@ -2,6 +2,7 @@
 """A replay that was killed goes on where it was, and nothing is lost or had twice."""
 
 import json
+import shutil
 import signal
 import sqlite3
 import threading
@@ -241,6 +242,89 @@ def test_resume_of_a_sample(args, how, tmp_path):
         assert broken_off(tmp_path, store, server, *args, how=how, after=40) < len(had(whole))
         resume(store, server, *args)
     assert had(store) == had(whole)
+
+
+MIRRORS = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: three}
+spec:
+  hosts: [service.test]
+  http:
+  - match: [{uri: {prefix: /}}]
+    rewrite: {uri: /x/}
+    route: [{destination: {host: service.test}}]
+    mirrors:
+    - {destination: {host: one.test, port: {number: 81}}}
+    - {destination: {host: two.test, subset: v1}, percentage: {value: 50}}
+    - {destination: {host: two.test, subset: v2}, percentage: {value: 50}}
+"""
+HOSTS = ["one.test", "two.test/v1", "two.test/v2"]
+
+
+def to_mirrors(manifest, servers):
+    where = [f"{h}=127.0.0.1:{s.port}" for h, s in zip(HOSTS, servers, strict=True)]
+    return ["-f", manifest, "--max", *(word for w in where for word in ("--resolve", w))]
+
+
+def test_resume_one_mirror(tmp_path):
+    """Of a manifest with several, two of which differ in their subset alone: each goes on with what
+    was its own, and nothing goes to the others."""
+    manifest = tmp_path / "m.yaml"
+    manifest.write_text(MIRRORS)
+    store = dataset(tmp_path, 300)
+    whole = tmp_path / "whole.db"
+    shutil.copy(store, whole)
+    with Gate(20) as a, Gate(20) as b, Gate(20) as c:
+        servers, runs = [a, b, c], [1, 2, 3]
+        args = to_mirrors(manifest, servers)
+        running = Running(tmp_path, "replay", store, *args, "--seed", "5")
+        try:
+            wait_until(lambda: all(len(had(store, n)) == 20 for n in runs), "results")
+        finally:
+            running.kill()
+        for server in servers:
+            server.left = 10**6
+            server.opened.set()
+        run("replay", whole, *args, "--seed", "5")
+        for n in runs:
+            for server in servers:
+                server.seen.clear()
+            run("replay", store, *args, "--resume", n)
+            assert had(store, n) == had(whole, n)
+            assert len(servers[n - 1].seen) == len(had(store, n)) - 20
+            assert sum(len(s.seen) for s in servers) == len(servers[n - 1].seen)
+            assert all(s.target.startswith("/x/") for s in servers[n - 1].seen)
+    assert len(had(store, 1)) == 300
+    first, second = (set(had(store, n)) for n in (2, 3))
+    assert 106 < len(first) < 194 and 106 < len(second) < 194
+    assert 43 < len(first & second) < 107  # 75 and some more than four standard deviations
+    assert one(store, "select count(*) from replay") == 3
+
+
+def test_resume_a_mirror_that_is_not_there(tmp_path):
+    manifest = tmp_path / "m.yaml"
+    manifest.write_text(MIRRORS)
+    store = dataset(tmp_path, 20)
+    with RawServer() as a, RawServer() as b, RawServer() as c:
+        args = to_mirrors(manifest, [a, b, c])
+        run("replay", store, *args)
+
+        def told(n, **more):
+            return run("replay", store, *args, "--resume", n, **more).err
+
+        def refused(n, says):
+            err = told(n, status=2)
+            assert says in err and len(err.splitlines()) == 1, err
+
+        # What is known of an older program's run is its URL.
+        with sqlite3.connect(store) as db:
+            db.execute("update replay set options = json_remove(options, '$.mirror')")
+        assert "nothing was left" in told(1)
+        refused(2, "was to http://two.test:80, and of an older program")
+        manifest.write_text(MIRRORS.replace("one.test", "three.test"))
+        args[args.index(f"one.test=127.0.0.1:{a.port}")] = f"three.test=127.0.0.1:{a.port}"
+        refused(1, "was to http://one.test:81, and the manifest mirrors nothing there")
 
 
 @pytest.mark.parametrize("key", ["request", "query:i"])
