@@ -466,13 +466,12 @@ static void count_unkept(struct job *j, struct run *run)
 	run->account.unkept = made > kept ? made - kept : 0;
 }
 
-/* Nothing was left of a run that was to go on: what its row says of it stays. */
-static int had_ended(struct job *j, const struct run *run, bool *ret, struct err *err)
+/* Nothing was left of a run that was to go on, but what its rules leave out: what its row says of
+ * it stays. */
+static int had_ended(struct job *j, const struct run *run, bool broke, bool *ret, struct err *err)
 {
-	const struct account *a = &run->account;
-
 	*ret = false;
-	if (!j->args->resume || a->read != a->skipped[SKIP_RESUMED])
+	if (!j->args->resume || broke || run->account.stopped || run->n_made)
 		return SC_OK;
 	say("nothing was left of run %" PRId64, run->id);
 	return store_replay_has_ended(j->out, run->id, ret, err);
@@ -500,7 +499,7 @@ static int conclude_run(struct job *j, unsigned i, bool broke, bool *ret_fail_on
 		       j->args->json ? "\n" : "");
 	if (!rc)
 		rc = buf_add(&json, "", 1);
-	rc = rc ? err_set(err, rc, "out of memory") : had_ended(j, run, &ended, err);
+	rc = rc ? err_set(err, rc, "out of memory") : had_ended(j, run, broke, &ended, err);
 	if (!rc && !ended)
 		rc = store_replay_end(j->out, run->id, broke ? 0 : clock_us(),
 				      (const char *)json.data, err);

@@ -236,7 +236,9 @@ def test_resume_of_a_sample(args, how, tmp_path):
     with RawServer() as server:
         run("replay", whole, "--to", server.url, "--max", *args)
         assert 50 < len(server.seen) < 800
-        resume(whole, server, *args)
+        row = one(whole, "select ended_at || summary from replay")
+        assert "nothing was left of run 1" in resume(whole, server, *args).err
+        assert one(whole, "select ended_at || summary from replay") == row
         assert len(server.seen) == len(had(whole))
     with Gate(40) as server:
         assert broken_off(tmp_path, store, server, *args, how=how, after=40) < len(had(whole))
