@@ -80,6 +80,7 @@ struct run {
 	} *homes; /* of the first recorded connections; NULL: there is but one worker */
 	unsigned n_homes, homes_room; /* room: a power of two */
 	uint64_t n_shots; /* made in this pass, for all targets */
+	uint64_t n_unsampled; /* in this pass, the same */
 	uint64_t n_rows, n_made; /* exchanges read, and requests of this target made of them */
 	_Atomic uint64_t rows, made; /* the same now and then, for others */
 	pthread_t reader;

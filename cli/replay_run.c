@@ -171,6 +171,7 @@ static int judge(struct run *run, struct exchange *ex, struct account *account, 
 			       "rules say: too large, or no memory", ex->id);
 	if (v != VERDICT_KEEP)
 		account->skipped[skip_of(v)]++;
+	run->n_unsampled += v == VERDICT_UNSAMPLED;
 	*ret_keep = v == VERDICT_KEEP;
 	return SC_OK;
 }
@@ -284,22 +285,25 @@ static int read_pass(struct run *run)
 
 	if (rc)
 		return rc;
-	run->n_shots = 0;
+	run->n_shots = run->n_unsampled = 0;
 	rc = read_all(run);
 	source_free(run->source);
-	return rc;
+	/* Where nothing is handed over, nobody else notices that the workers have ended. */
+	return rc || run->n_shots ? rc : publish(run);
 }
 
-/* Passes beyond the one that made nothing would make nothing either, but where a run goes on and
- * had made it all before. */
+/* Passes beyond the one that made nothing would make nothing either, but where chance left it empty,
+ * or where a run goes on and had made it all before. */
 static bool another_pass(struct run *run)
 {
-	uint64_t loop = run->job->args->loop;
+	const struct replay_args *a = run->job->args;
+	bool chance = a->rules.sample_by.by == SAMPLE_BY_REQUEST && a->rules.sample > 0;
 
 	run->pass++;
-	if (loop && run->pass >= loop)
+	if (a->loop && run->pass >= a->loop)
 		return false;
-	return run->n_shots > 0 || run->pass <= run->passes_before;
+	return run->n_shots > 0 || (chance && run->n_unsampled > 0) ||
+	       run->pass <= run->passes_before;
 }
 
 void *reader_main(void *arg)

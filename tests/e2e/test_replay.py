@@ -201,6 +201,18 @@ def test_sample_of_a_replay(tmp_path, raw_server):
     assert 140 <= len(sent("--sample", "50%")) <= 260
 
 
+def test_sample_of_many_passes(tmp_path, raw_server):
+    """One that happens to be empty is not the last."""
+    store = dataset(tmp_path, [request("GET", "/a")])
+    args = ["--sample", "10%", "--loop", "500", "--json"]
+    told = json.loads(replay(store, raw_server, *args, "--seed", "1").out)
+    assert told["read"] == 500 and 16 < told["sent"] < 84
+    assert told["skipped_by"] == {"unsampled": 500 - told["sent"]}
+    assert json.loads(replay(store, raw_server, *args, "--sample", "0%").out)["read"] == 1
+    replay(store, raw_server, "--sample", "10%", "--loop", "0",
+           "--duration", "100ms", pace=("--rate", "1000/s"))  # fmt: skip
+
+
 # --- when ----------------------------------------------------------------------------------------
 
 
