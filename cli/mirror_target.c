@@ -609,6 +609,14 @@ static int add_failures(const struct replay_stats *st, struct buf *out)
 	return rc;
 }
 
+/* What the tee or the comparison does not get. */
+static int add_losses(const struct replay_stats *st, struct buf *out)
+{
+	return st->capped ? buf_addf(out, "          %" PRIu64 " answers, of whose bodies the first %u MiB "
+					  "are kept\n", st->capped, LIMIT_RESPONSE_BODY / MIB)
+			  : SC_OK;
+}
+
 int mirror_target_text(struct mirror_target *t, struct buf *out)
 {
 	static struct replay_stats st; /* too large for a stack; the main thread's alone */
@@ -630,6 +638,8 @@ int mirror_target_text(struct mirror_target *t, struct buf *out)
 	rc = rc ? rc : buf_add_str(out, "\n");
 	if (!rc)
 		rc = add_failures(&st, out);
+	if (!rc)
+		rc = add_losses(&st, out);
 	if (!rc && pauses)
 		rc = buf_addf(out, "          %" PRIu64 " pauses%s\n", pauses,
 			      paused ? ", one of them now" : "");
@@ -676,6 +686,7 @@ json_t *mirror_target_json(struct mirror_target *t)
 	json_object_set_new(o, "errors", errors);
 	add_number(o, "pauses", pauses_of(t, &paused));
 	add_number(o, "connections", st.connections);
+	add_number(o, "capped", st.capped);
 	add_number(o, "tee_dropped", atomic_load(&t->tee_dropped));
 	add_percentiles(o, &st.service);
 	return o;

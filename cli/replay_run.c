@@ -592,6 +592,8 @@ void run_settle(struct run *run, bool failed)
 	a->target = run->url;
 	a->pace = run->job->pace;
 	a->stopped = stop_wanted();
+	/* A middleware has all that is answered kept for it; nobody wants it afterwards. */
+	a->capped = run->job->args->save == SAVE_FULL ? run->stats.capped : 0;
 	a->skipped[SKIP_LATE] += run->stats.dropped;
 	a->skipped[SKIP_STOPPED] += run->stats.unsent;
 	if (failed) /* what was under way then */

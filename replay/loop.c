@@ -315,6 +315,7 @@ int loop_deliver(struct loop *l, const struct ended *end, struct message *respon
 		r->latency_us = (end->end_ns - end->shot->due_ns) / NS_PER_US;
 		response->first_us = wall_us(l, end->first_ns);
 		response->last_us = wall_us(l, end->end_ns);
+		l->stats->capped += (response->flags & MESSAGE_CAPPED) != 0;
 		r->response = response; /* moved */
 	}
 	return l->sink->ops->put(l->sink, r, l->err);

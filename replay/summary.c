@@ -5,6 +5,8 @@
 
 #include <stdio.h>
 
+#include "core/limits.h"
+
 #define NS_PER_US 1e3
 #define US_PER_S 1e6
 
@@ -130,6 +132,9 @@ static int requests_text(const struct account *a, struct buf *out)
 	if (!rc && a->unkept)
 		rc = buf_addf(out, "not kept     %llu results that could not be written\n",
 			      (unsigned long long)a->unkept);
+	if (!rc && a->capped)
+		rc = buf_addf(out, "cut          %llu answers, of whose bodies the first %u MiB are kept\n",
+			      (unsigned long long)a->capped, LIMIT_RESPONSE_BODY / MIB);
 	return rc;
 }
 
@@ -390,6 +395,8 @@ int summary_json(const struct account *a, struct buf *out)
 		rc = buf_addf(out, ",\"%s\":%llu", counts[i].name, (unsigned long long)counts[i].n);
 	if (!rc && a->unkept)
 		rc = buf_addf(out, ",\"unkept\":%llu", (unsigned long long)a->unkept);
+	if (!rc && a->capped)
+		rc = buf_addf(out, ",\"capped\":%llu", (unsigned long long)a->capped);
 	if (!rc)
 		rc = json_sets(a, out);
 	if (!rc)

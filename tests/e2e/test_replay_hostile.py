@@ -218,6 +218,23 @@ def test_odd_but_right(what, tmp_path):
     assert [r["data"] for r in rows] == [b"good\n", body] * 2
 
 
+LARGE = (64 << 20) + 1
+LARGE_ANSWER = OK + b"Content-Length: %d\r\n\r\n" % LARGE + b"z" * LARGE
+
+
+def test_answers_that_are_too_large_to_keep(tmp_path):
+    """They are answers, and that only a part of them is kept is said, where anything is kept."""
+    store = dataset(tmp_path, [request("GET", "/1"), request("GET", "/bad"), request("GET", "/2")])
+    with MoodyServer(answer(LARGE_ANSWER)) as server:
+        done = replay(store, server)
+        summary = json.loads(replay(store, server, "--save", "status", "--json").out)
+    assert "cut          1 answers, of whose bodies the first 64 MiB are kept\n" in done.out
+    rows = [r for r in results(store) if r["data"] is not None]
+    assert [(r["status"], len(r["data"])) for r in rows] == [(200, 5), (200, 64 << 20), (200, 5)]
+    assert json.loads(select(store, "select summary from replay order by id")[0][0])["capped"] == 1
+    assert summary["sent"] == 3 and "capped" not in summary
+
+
 def test_expectations_are_kept(tmp_path, raw_server):
     """Expect: 100-continue goes out as recorded, body and all; whether or not the server says to go
     on, its answer is the answer."""

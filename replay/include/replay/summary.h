@@ -17,6 +17,7 @@ struct account {
 	const char *pace;		  /* as text: "recorded", "recorded x2", "500/s", "max" */
 	bool stopped;			  /* by a person */
 	uint64_t unkept; /* of the sent and failed, whose results could not be written */
+	uint64_t capped; /* of the sent, whose bodies were to be kept and are not whole */
 };
 
 uint64_t account_skipped(const struct account *a);
