@@ -102,6 +102,7 @@ struct job {
 	struct source *source;
 	struct counters counters;
 	struct mirror_common common;
+	struct body_room room;
 	struct mirror_target targets[LIMIT_TARGETS];
 	struct destination_way ways[LIMIT_TARGETS];
 	struct mirror_to tos[LIMIT_TARGETS];
@@ -456,12 +457,14 @@ static void set_common(struct job *j)
 {
 	const struct mirror_args *a = j->args;
 
+	body_room_init(&j->room);
 	j->common = (struct mirror_common){
 		.methods = a->methods ? a->methods : j->rules.policy ? "all" : METHODS,
 		.max_in_flight = (unsigned)a->max_in_flight,
 		.queue_bytes = a->queue,
 		.timeout_us = a->timeout,
 		.circuit = (unsigned)a->circuit,
+		.room = &j->room,
 		.keep_answers = a->tee || a->compare,
 		.spares_itself = !a->allow_origin,
 		.wait = a->sniff.file && !a->sniff.follow,

@@ -420,6 +420,7 @@ static void set_options(struct mirror_target *t)
 		/* Nobody waits for a mirrored request that is older than an answer may take. */
 		.drop_late_us = c->wait ? 0 : c->timeout_us,
 		.start = &t->start,
+		.room = c->room,
 		.ordered = true,
 		.save = c->keep_answers ? SAVE_ANSWERS_FULL : SAVE_ANSWERS_STATUS,
 		.connect = &t->connect,
@@ -612,8 +613,8 @@ static int add_failures(const struct replay_stats *st, struct buf *out)
 /* What the tee or the comparison does not get. */
 static int add_losses(const struct replay_stats *st, struct buf *out)
 {
-	return st->capped ? buf_addf(out, "          %" PRIu64 " answers, of whose bodies the first %u MiB "
-					  "are kept\n", st->capped, LIMIT_RESPONSE_BODY / MIB)
+	return st->capped ? buf_addf(out, "          %" PRIu64 " answers, of whose bodies only the "
+					  "beginning is kept\n", st->capped)
 			  : SC_OK;
 }
 

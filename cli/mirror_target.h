@@ -58,6 +58,7 @@ struct mirror_common {
 	uint64_t queue_bytes;
 	int64_t timeout_us;
 	unsigned circuit; /* errors in a row that open it; 0: never */
+	struct body_room *room; /* for what is kept of answers */
 	bool keep_answers; /* whole, for a tee or a comparison */
 	bool spares_itself; /* what goes to the target's own address is not sent there once more */
 	bool wait; /* from a file: a full queue holds the capture up, and nothing is too late */

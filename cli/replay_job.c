@@ -433,6 +433,7 @@ int job_run(struct job *j, struct err *err)
 	pthread_condattr_destroy(&attr);
 	j->running = count_workers(j);
 	replay_start_init(&j->start, j->running);
+	body_room_init(&j->room);
 	rc = start(&j->writer, writer_main, j);
 	if (rc)
 		return err_set(err, rc, "no thread");

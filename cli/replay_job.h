@@ -114,6 +114,7 @@ struct job {
 	size_t n_origins;
 
 	struct replay_start start;
+	struct body_room room;
 	atomic_bool failed; /* something did, so that all the rest ends */
 	pthread_t writer;
 	int write_rc;

@@ -483,6 +483,7 @@ static void set_options(struct run *run, unsigned n)
 		.duration_us = a->duration_us,
 		.drop_late_us = a->drop_late_us,
 		.start = &j->start,
+		.room = &j->room,
 		.ordered = !a->unordered,
 		/* A middleware sees what was answered; what is kept of it is the sink's to say. */
 		.save = a->middleware ? SAVE_ANSWERS_FULL : saves[a->save],

@@ -13,6 +13,7 @@
 
 #include "core/chunked.h"
 #include "core/limits.h"
+#include "kept.h"
 
 #define FIELDS_AT_FIRST 32u
 
@@ -42,8 +43,7 @@ struct answer {
 	uint32_t known;	    /* length of the head before, if all that was read of it is still here */
 	uint64_t known_body; /* and of the body it announced */
 	uint64_t body_size;
-	struct buf body;
-	size_t body_max;
+	struct kept body;
 	struct buf head;     /* raw bytes; those of interim answers come first */
 	const uint8_t *feed; /* what is being parsed, and where its first byte lies in `head` */
 	size_t feed_at;
@@ -198,8 +198,7 @@ static int begin_counted(struct answer *a)
 	a->counted = true;
 	a->parser.flags |= F_CONTENT_LENGTH;
 	a->parser.content_length = a->length;
-	if (a->keep == ANSWER_KEEP_FULL && expected && expected <= a->body_max &&
-	    buf_reserve(&a->body, expected))
+	if (a->keep == ANSWER_KEEP_FULL && kept_expect(&a->body, expected))
 		return refuse(a, ANSWER_NO_MEMORY);
 	return 0;
 }
@@ -227,15 +226,8 @@ static int on_headers_complete(llhttp_t *parser)
 
 static void keep_body(struct answer *a, struct span data)
 {
-	size_t room = a->body_max - a->body.len;
-	size_t kept = data.len < room ? data.len : room;
-
 	a->body_size += data.len;
-	if (a->keep != ANSWER_KEEP_FULL)
-		return;
-	if (kept < data.len)
-		a->flags |= MESSAGE_CAPPED;
-	if (buf_add(&a->body, data.p, kept))
+	if (a->keep == ANSWER_KEEP_FULL && kept_add(&a->body, data.p, data.len))
 		a->state = ANSWER_NO_MEMORY;
 }
 
@@ -304,15 +296,14 @@ static void forget(struct answer *a)
 	buf_clear(&a->head);
 }
 
-struct answer *answer_new(enum answer_keep keep, size_t body_max)
+struct answer *answer_new(enum answer_keep keep, size_t body_max, struct body_room *room)
 {
 	struct answer *a = calloc(1, sizeof(*a));
 
 	if (!a)
 		return NULL;
 	a->keep = keep;
-	a->body_max = body_max;
-	buf_init(&a->body, body_max);
+	kept_init(&a->body, body_max, room);
 	buf_init(&a->head, LIMIT_HEAD_BYTES);
 	answer_begin(a, false);
 	return a;
@@ -322,7 +313,7 @@ void answer_free(struct answer *a)
 {
 	if (!a)
 		return;
-	buf_done(&a->body);
+	kept_done(&a->body);
 	buf_done(&a->head);
 	chunked_free(a->chunked);
 	free(a->fields.items);
@@ -355,6 +346,8 @@ static void know(struct answer *a)
 {
 	if (a->known)
 		return;
+	if (a->body_size > KEPT_FREE || a->body_size > a->body.buf.max)
+		return; /* not for what is short of room */
 	if (a->state == ANSWER_DONE && a->counted && a->keeps_alive && a->head_from == 0) {
 		a->known = head_end(a);
 		a->known_body = a->body_size;
@@ -368,7 +361,12 @@ void answer_begin(struct answer *a, bool head)
 		forget(a);
 	a->state = ANSWER_MORE;
 	a->head_request = head;
-	buf_clear(&a->body);
+	kept_clear(&a->body);
+}
+
+void answer_drop(struct answer *a)
+{
+	kept_drop(&a->body);
 }
 
 /* All of an answer whose head is known; false: it must be parsed. */
@@ -376,13 +374,13 @@ static bool feed_known(struct answer *a, const uint8_t *p, size_t len, size_t *r
 {
 	size_t body = (size_t)a->known_body;
 
-	if (len < a->known || len - a->known < body || body > a->body_max ||
+	if (len < a->known || len - a->known < body ||
 	    memcmp(p, a->head.data, a->known) != 0)
 		return false;
 	*ret_used = a->known + body;
 	a->body_size = body;
 	a->state = ANSWER_DONE;
-	if (a->keep == ANSWER_KEEP_FULL && buf_add(&a->body, p + a->known, body))
+	if (a->keep == ANSWER_KEEP_FULL && buf_add(&a->body.buf, p + a->known, body))
 		a->state = ANSWER_NO_MEMORY;
 	return true;
 }
@@ -518,15 +516,14 @@ static int take_full(struct answer *a, struct message **ret)
 	int rc;
 
 	settle_head(a);
-	rc = message_new(a->head.data + from, end - from, a->fields.items, a->fields.n, a->body_max,
-			 &m);
+	rc = message_new(a->head.data + from, end - from, a->fields.items, a->fields.n,
+			 a->body.buf.max, &m);
 	if (rc)
 		return rc;
 	if (a->in_chunks)
 		chunked_describe(a->chunked, m);
 	m->reason = a->reason;
-	m->body = a->body; /* moved */
-	buf_init(&a->body, a->body_max);
+	kept_move(&a->body, &m->body);
 	*ret = m;
 	return SC_OK;
 }
@@ -544,7 +541,8 @@ int answer_take(struct answer *a, struct message **ret)
 	m->status = a->status;
 	m->major = a->major;
 	m->minor = a->minor;
-	m->flags = a->flags | (a->status == 101 ? MESSAGE_UPGRADE : 0);
+	m->flags = (uint16_t)(a->flags | (a->status == 101 ? MESSAGE_UPGRADE : 0) |
+			      (a->body.cut ? MESSAGE_CAPPED : 0));
 	m->body_size = a->body_size;
 	if (a->keep == ANSWER_KEEP_STATUS)
 		m->flags |= MESSAGE_UNKEPT;

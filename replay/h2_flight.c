@@ -200,6 +200,7 @@ void flight_end(struct flight *f, enum result_error error)
 	else
 		message_free(m);
 	h2_request_done(&f->request);
+	h2_answer_clear(&f->answer); /* what was not taken */
 	loop_shot_over(&h->loop, f->shot);
 	f->shot = NULL;
 	flight_release(h, f);
@@ -303,7 +304,8 @@ static struct flight *flight_new(struct h2 *h)
 		loop_give_up_memory(&h->loop);
 		return NULL;
 	}
-	h2_answer_init(&f->answer, h->loop.options->save == SAVE_ANSWERS_FULL, LIMIT_RESPONSE_BODY);
+	h2_answer_init(&f->answer, h->loop.options->save == SAVE_ANSWERS_FULL, LIMIT_RESPONSE_BODY,
+		       h->loop.room);
 	h->n_flights++;
 	return f;
 }

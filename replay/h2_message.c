@@ -256,30 +256,30 @@ void h2_request_done(struct h2_request *r)
 	*r = (struct h2_request){.method = NULL};
 }
 
-void h2_answer_init(struct h2_answer *a, bool full, size_t body_max)
+void h2_answer_init(struct h2_answer *a, bool full, size_t body_max, struct body_room *room)
 {
 	*a = (struct h2_answer){.full = full};
 	buf_init(&a->head, LIMIT_HEAD_BYTES);
 	buf_init(&a->trailer, LIMIT_TRAILER_BYTES);
-	buf_init(&a->body, body_max);
+	kept_init(&a->body, body_max, room);
 }
 
 void h2_answer_clear(struct h2_answer *a)
 {
 	buf_clear(&a->head);
 	buf_clear(&a->trailer);
-	buf_clear(&a->body);
+	kept_clear(&a->body);
 	a->body_size = 0;
 	a->status = 0;
 	a->n_interim = 0;
-	a->head_done = a->capped = false;
+	a->head_done = false;
 }
 
 void h2_answer_done(struct h2_answer *a)
 {
 	buf_done(&a->head);
 	buf_done(&a->trailer);
-	buf_done(&a->body);
+	kept_done(&a->body);
 }
 
 /* "HTTP/2 200 \r\n", of an interim answer too. */
@@ -311,13 +311,8 @@ int h2_answer_line(struct h2_answer *a, const char *line, size_t len)
 
 int h2_answer_body(struct h2_answer *a, const void *p, size_t len)
 {
-	size_t room = a->body.max - a->body.len;
-
 	a->body_size += len;
-	if (!a->full)
-		return SC_OK;
-	a->capped = a->capped || len > room;
-	return buf_add(&a->body, p, len < room ? len : room);
+	return a->full ? kept_add(&a->body, p, len) : SC_OK;
 }
 
 static struct span trimmed(const uint8_t *p, const uint8_t *end)
@@ -386,7 +381,7 @@ static int take_full(struct h2_answer *a, struct message **ret)
 
 	if (!rc)
 		rc = message_build_response(a->status, span_str(""), span_str("1.1"), headers, n,
-					    a->body.max, &m);
+					    a->body.buf.max, &m);
 	if (!rc)
 		rc = set_trailer(a, headers, m);
 	free(headers);
@@ -395,8 +390,7 @@ static int take_full(struct h2_answer *a, struct message **ret)
 		return rc;
 	}
 	buf_done(&m->body);
-	m->body = a->body; /* moved */
-	buf_init(&a->body, m->body.max);
+	kept_move(&a->body, &m->body);
 	*ret = m;
 	return SC_OK;
 }
@@ -414,7 +408,7 @@ int h2_answer_take(struct h2_answer *a, struct message **ret)
 	m->status = a->status;
 	m->major = 2;
 	m->minor = 0;
-	m->flags = (uint16_t)((a->full ? 0 : MESSAGE_UNKEPT) | (a->capped ? MESSAGE_CAPPED : 0));
+	m->flags = (uint16_t)((a->full ? 0 : MESSAGE_UNKEPT) | (a->body.cut ? MESSAGE_CAPPED : 0));
 	m->body_size = a->body_size;
 	*ret = m;
 	return SC_OK;

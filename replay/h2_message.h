@@ -8,6 +8,7 @@
 #include <stdbool.h>
 
 #include "core/message.h"
+#include "kept.h"
 #include "replay/shot.h"
 
 struct h2_request {
@@ -26,16 +27,16 @@ void h2_request_done(struct h2_request *r); /* all zero is fine */
 
 struct h2_answer {
 	struct buf head, trailer; /* lines of the final answer, without its status line */
-	struct buf body;
+	struct kept body;
 	uint64_t body_size;
 	uint16_t status; /* of the last status line; 0: none came */
 	uint32_t n_interim;
 	bool full;	/* keep head and body */
 	bool head_done; /* of the final one: further lines are trailers */
-	bool capped;
 };
 
-void h2_answer_init(struct h2_answer *a, bool full, size_t body_max);
+/* `body_max`, `room`: as answer_new() has them. */
+void h2_answer_init(struct h2_answer *a, bool full, size_t body_max, struct body_room *room);
 void h2_answer_clear(struct h2_answer *a);
 void h2_answer_done(struct h2_answer *a);
 

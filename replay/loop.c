@@ -331,6 +331,8 @@ int loop_init(struct loop *l)
 	l->wall_ns = clock_ns(CLOCK_REALTIME) - now_ns();
 	replay_start_init(&l->own_start, 1);
 	l->start = o->start ? o->start : &l->own_start;
+	body_room_init(&l->own_room);
+	l->room = o->room ? o->room : &l->own_room;
 	l->epoll = epoll_create1(EPOLL_CLOEXEC);
 	if (l->epoll < 0)
 		return err_set(l->err, SC_EIO, "epoll: %s", strerror(errno));

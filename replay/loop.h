@@ -40,6 +40,8 @@ struct loop {
 
 	struct replay_start own_start;
 	struct replay_start *start;
+	struct body_room own_room;
+	struct body_room *room;
 	bool begun; /* the schedule runs */
 	bool stopping;
 	int64_t start_ns; /* offset 0, when it has begun */

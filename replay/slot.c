@@ -31,6 +31,8 @@ static void slot_watch_out(struct engine *e, struct slot *s, bool out)
 void slot_close(struct slot *s)
 {
 	conn_close(&s->conn);
+	if (s->answer)
+		answer_drop(s->answer);
 	s->watches_out = s->peer_ended = false;
 }
 
@@ -43,7 +45,7 @@ int slot_connect(struct engine *e, struct slot *s)
 	if (!rc && !s->answer) {
 		s->answer = answer_new(e->loop.options->save == SAVE_ANSWERS_FULL ? ANSWER_KEEP_FULL
 									     : ANSWER_KEEP_STATUS,
-				       LIMIT_RESPONSE_BODY);
+				       LIMIT_RESPONSE_BODY, e->loop.room);
 		rc = s->answer ? SC_OK : SC_ENOMEM;
 	}
 	if (!rc)

@@ -133,8 +133,10 @@ static int requests_text(const struct account *a, struct buf *out)
 		rc = buf_addf(out, "not kept     %llu results that could not be written\n",
 			      (unsigned long long)a->unkept);
 	if (!rc && a->capped)
-		rc = buf_addf(out, "cut          %llu answers, of whose bodies the first %u MiB are kept\n",
-			      (unsigned long long)a->capped, LIMIT_RESPONSE_BODY / MIB);
+		rc = buf_addf(out, "cut          %llu answers, of whose bodies only the beginning is kept: "
+			      "%u MiB of one,\n             and %llu MiB of all that arrive at once\n",
+			      (unsigned long long)a->capped, LIMIT_RESPONSE_BODY / MIB,
+			      LIMIT_ANSWERS_BYTES / MIB);
 	return rc;
 }
 

@@ -228,7 +228,7 @@ def test_answers_that_are_too_large_to_keep(tmp_path):
     with MoodyServer(answer(LARGE_ANSWER)) as server:
         done = replay(store, server)
         summary = json.loads(replay(store, server, "--save", "status", "--json").out)
-    assert "cut          1 answers, of whose bodies the first 64 MiB are kept\n" in done.out
+    assert "cut          1 answers, of whose bodies only the beginning is kept: 64 MiB" in done.out
     rows = [r for r in results(store) if r["data"] is not None]
     assert [(r["status"], len(r["data"])) for r in rows] == [(200, 5), (200, 64 << 20), (200, 5)]
     assert json.loads(select(store, "select summary from replay order by id")[0][0])["capped"] == 1

@@ -172,7 +172,7 @@ static void test_answers(void **state)
 		struct h2_answer a;
 		int rc = SC_OK;
 
-		h2_answer_init(&a, true, MIB);
+		h2_answer_init(&a, true, MIB, NULL);
 		for (size_t k = 0; k < COUNT(answers[i].lines) && answers[i].lines[k] && !rc; k++)
 			rc = h2_answer_line(&a, answers[i].lines[k], strlen(answers[i].lines[k]));
 		assert_int_equal(rc, SC_OK);
@@ -201,7 +201,7 @@ static void test_ceilings(void **state)
 	int rc = SC_OK;
 
 	(void)state;
-	h2_answer_init(&a, true, 3);
+	h2_answer_init(&a, true, 3, NULL);
 	for (unsigned i = 0; i <= LIMIT_INTERIM && !rc; i++)
 		rc = h2_answer_line(&a, "HTTP/2 100 \r\n", 13);
 	assert_int_equal(rc, SC_EFULL);
@@ -224,13 +224,41 @@ static void test_ceilings(void **state)
 	h2_answer_done(&a);
 }
 
+static void test_shared_room(void **state)
+{
+	static const uint8_t bytes[100000];
+	struct message *m = NULL;
+	struct body_room room;
+	struct h2_answer a;
+
+	(void)state;
+	atomic_init(&room.left, 50000);
+	h2_answer_init(&a, true, MIB, &room);
+	assert_int_equal(h2_answer_line(&a, "HTTP/2 200 \r\n", 13), SC_OK);
+	assert_int_equal(h2_answer_body(&a, bytes, sizeof(bytes)), SC_OK);
+	assert_int_equal(h2_answer_body(&a, bytes, sizeof(bytes)), SC_OK);
+	assert_int_equal(h2_answer_take(&a, &m), SC_OK);
+	assert_int_equal(m->body.len, 65536 + 50000);
+	assert_int_equal(m->body_size, 2 * sizeof(bytes));
+	assert_true(m->flags & MESSAGE_CAPPED);
+	assert_int_equal(atomic_load(&room.left), 50000);
+	message_free(m);
+	h2_answer_clear(&a);
+	assert_int_equal(h2_answer_body(&a, bytes, sizeof(bytes)), SC_OK);
+	h2_answer_clear(&a);
+	assert_int_equal(atomic_load(&room.left), 50000);
+	assert_int_equal(h2_answer_body(&a, bytes, sizeof(bytes)), SC_OK);
+	h2_answer_done(&a);
+	assert_int_equal(atomic_load(&room.left), 50000);
+}
+
 static void test_status_alone(void **state)
 {
 	struct message *m = NULL;
 	struct h2_answer a;
 
 	(void)state;
-	h2_answer_init(&a, false, MIB);
+	h2_answer_init(&a, false, MIB, NULL);
 	assert_int_equal(h2_answer_line(&a, "HTTP/2 200 \r\n", 13), SC_OK);
 	assert_int_equal(h2_answer_line(&a, "\r\n", 2), SC_OK);
 	assert_int_equal(h2_answer_body(&a, "abcdef", 6), SC_OK);
@@ -248,7 +276,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_requests),     cmocka_unit_test(test_cut_requests),
 		cmocka_unit_test(test_answers),	     cmocka_unit_test(test_ceilings),
-		cmocka_unit_test(test_status_alone),
+		cmocka_unit_test(test_status_alone), cmocka_unit_test(test_shared_room),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

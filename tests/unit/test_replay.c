@@ -433,7 +433,7 @@ static void feed_pieces(struct answer *a, size_t i, size_t first, size_t step)
 /* One reader for all, as on a connection; cut at every byte, and byte by byte. */
 static void test_answers(void **state)
 {
-	struct answer *a = answer_new(ANSWER_KEEP_FULL, MIB);
+	struct answer *a = answer_new(ANSWER_KEEP_FULL, MIB, NULL);
 
 	(void)state;
 	assert_non_null(a);
@@ -453,7 +453,7 @@ static void test_answers(void **state)
  * and in two pieces. */
 static void test_answers_in_turn(void **state)
 {
-	struct answer *a = answer_new(ANSWER_KEEP_FULL, MIB);
+	struct answer *a = answer_new(ANSWER_KEEP_FULL, MIB, NULL);
 
 	(void)state;
 	assert_non_null(a);
@@ -492,7 +492,7 @@ static void test_known_head(void **state)
 		{"HTTP/1.1 201 OK\r\nContent-Length: 5\r\n\r\nworld", false, ANSWER_DONE, 43, "world"},
 		{"", false, ANSWER_CUT, 0, NULL},
 	};
-	struct answer *a = answer_new(ANSWER_KEEP_FULL, MIB);
+	struct answer *a = answer_new(ANSWER_KEEP_FULL, MIB, NULL);
 
 	(void)state;
 	for (size_t i = 0; i < COUNT(next); i++) {
@@ -525,7 +525,7 @@ static void test_known_head(void **state)
 static void test_status_only(void **state)
 {
 	static const char wire[] = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
-	struct answer *a = answer_new(ANSWER_KEEP_STATUS, MIB);
+	struct answer *a = answer_new(ANSWER_KEEP_STATUS, MIB, NULL);
 	struct message *m = NULL;
 	size_t used;
 
@@ -545,7 +545,7 @@ static void test_status_only(void **state)
 static void test_body_ceiling(void **state)
 {
 	static const char wire[] = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
-	struct answer *a = answer_new(ANSWER_KEEP_FULL, 3);
+	struct answer *a = answer_new(ANSWER_KEEP_FULL, 3, NULL);
 	struct message *m = NULL;
 	size_t used;
 
@@ -560,10 +560,89 @@ static void test_body_ceiling(void **state)
 	answer_free(a);
 }
 
+/* `size` bytes of body behind a head that says so, or in chunks, in pieces as a socket gives them. */
+static void feed_body(struct answer *a, bool chunked, size_t size)
+{
+	static uint8_t piece[10000];
+	char head[128];
+	size_t used;
+	int n = chunked ? snprintf(head, sizeof(head),
+				   "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%zx\r\n", size)
+			: snprintf(head, sizeof(head),
+				   "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n", size);
+	enum answer_state state;
+
+	answer_begin(a, false);
+	state = answer_feed(a, (const uint8_t *)head, (size_t)n, &used);
+	while (size && state == ANSWER_MORE) {
+		size_t len = size < sizeof(piece) ? size : sizeof(piece);
+
+		state = answer_feed(a, piece, len, &used);
+		size -= len;
+	}
+	if (chunked)
+		state = answer_feed(a, (const uint8_t *)"\r\n0\r\n\r\n", 7, &used);
+	assert_int_equal(state, ANSWER_DONE);
+}
+
+static void check_taken(struct answer *a, size_t kept, size_t size)
+{
+	struct message *m = NULL;
+
+	assert_int_equal(answer_take(a, &m), SC_OK);
+	assert_int_equal(m->body.len, kept);
+	assert_int_equal(m->body_size, size);
+	assert_int_equal((m->flags & MESSAGE_CAPPED) != 0, kept < size);
+	message_free(m);
+}
+
+/* What many answers hold together has an end: who finds no room is cut, small ones never are, and
+ * whatever is over gives its room back. */
+static void test_shared_room(void **state)
+{
+	struct body_room room;
+	size_t left;
+
+	(void)state;
+	for (int chunked = 0; chunked < 2; chunked++) {
+		struct answer *a = answer_new(ANSWER_KEEP_FULL, MIB, &room);
+		struct answer *b = answer_new(ANSWER_KEEP_FULL, MIB, &room);
+
+		atomic_init(&room.left, 300000);
+		feed_body(a, chunked, 300000);
+		left = atomic_load(&room.left);
+		assert_true(left <= 65536);
+		feed_body(b, chunked, 300000);
+		assert_int_equal(atomic_load(&room.left), 0);
+		check_taken(a, 300000, 300000);
+		assert_int_equal(atomic_load(&room.left), 300000 - left);
+		check_taken(b, 65536 + left, 300000);
+		assert_int_equal(atomic_load(&room.left), 300000);
+		atomic_store(&room.left, 0);
+		feed_body(a, chunked, 65536);
+		check_taken(a, 65536, 65536);
+		feed_body(a, chunked, 65537);
+		check_taken(a, 65536, 65537);
+		atomic_store(&room.left, 200000);
+		feed_body(a, chunked, 2 * MIB);
+		check_taken(a, 65536 + 200000, 2 * MIB);
+		feed_body(a, chunked, 500000);
+		answer_begin(a, false);
+		assert_int_equal(atomic_load(&room.left), 200000);
+		feed_body(a, chunked, 500000);
+		answer_drop(a);
+		assert_int_equal(atomic_load(&room.left), 200000);
+		feed_body(a, chunked, 500000);
+		answer_free(a);
+		assert_int_equal(atomic_load(&room.left), 200000);
+		answer_free(b);
+	}
+}
+
 /* Sends `unit` over and over behind `start`; the reader must end it. */
 static void check_ceiling(const char *start, const char *unit)
 {
-	struct answer *a = answer_new(ANSWER_KEEP_FULL, MIB);
+	struct answer *a = answer_new(ANSWER_KEEP_FULL, MIB, NULL);
 	enum answer_state state;
 	size_t used;
 
@@ -587,7 +666,7 @@ static void test_ceilings(void **state)
 static void test_large_first_piece(void **state)
 {
 	static const char head[] = "HTTP/1.1 200 OK\r\nContent-Length: 400000\r\n\r\n";
-	struct answer *a = answer_new(ANSWER_KEEP_FULL, MIB);
+	struct answer *a = answer_new(ANSWER_KEEP_FULL, MIB, NULL);
 	size_t len = sizeof(head) - 1 + 400000, used;
 	uint8_t *wire = malloc(len);
 	struct message *m = NULL;
@@ -737,6 +816,7 @@ int main(void)
 		cmocka_unit_test(test_marker_too_much),	  cmocka_unit_test(test_methods),
 		cmocka_unit_test(test_answers),		  cmocka_unit_test(test_status_only),
 		cmocka_unit_test(test_answers_in_turn),	  cmocka_unit_test(test_known_head),
+		cmocka_unit_test(test_shared_room),
 		cmocka_unit_test(test_body_ceiling),	  cmocka_unit_test(test_ceilings),
 		cmocka_unit_test(test_large_first_piece), cmocka_unit_test(test_urls),
 		cmocka_unit_test(test_origins),		  cmocka_unit_test(test_summary),

@@ -54,6 +54,7 @@
 /* Replay. */
 #define LIMIT_CONNECTIONS 4096u              /* open to the target at once */
 #define LIMIT_RESPONSE_BODY (64u * MIB)      /* kept bytes of one answer */
+#define LIMIT_ANSWERS_BYTES (256ull * MIB)   /* of all that arrive, beyond 64 KiB of each */
 #define LIMIT_READ_AHEAD 4096u               /* exchanges loaded before their due time */
 #define LIMIT_ADDRESSES 32u                  /* of one name, used by turns */
 #define LIMIT_TARGETS 16u                    /* --to */

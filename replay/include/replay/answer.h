@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "core/message.h"
+#include "replay/room.h"
 
 enum answer_keep {
 	ANSWER_KEEP_STATUS, /* messages without head and body; sizes are counted */
@@ -26,13 +27,16 @@ enum answer_state {
 
 struct answer;
 
-/* `body_max`: kept bytes of one body; the rest is counted and the message is marked. NULL: no
- * memory. */
-struct answer *answer_new(enum answer_keep keep, size_t body_max);
+/* `body_max`: kept bytes of one body, as far as there is `room` (borrowed; NULL: always); the rest is
+ * counted and the message is marked. NULL: no memory. */
+struct answer *answer_new(enum answer_keep keep, size_t body_max, struct body_room *room);
 void answer_free(struct answer *a);
 
 /* Forgets everything before and waits for the answer to a request; `head`: to HEAD. */
 void answer_begin(struct answer *a, bool head);
+
+/* Nobody will take the body under way: gives its memory back until the next answer begins. */
+void answer_drop(struct answer *a);
 
 /* Interim answers (1xx but 101) are passed over. *ret_used < len only when it is not ANSWER_MORE:
  * what lies behind belongs to nobody. */

@@ -13,6 +13,7 @@
 #include "core/err.h"
 #include "core/stage.h"
 #include "replay/histogram.h"
+#include "replay/room.h"
 #include "replay/shot.h"
 #include "replay/start.h"
 #include "replay/target.h"
@@ -71,6 +72,8 @@ struct replay_options {
 	int64_t drop_late_us; /* what could not begin this soon after it was due is counted and left
 				 out; 0: everything is sent */
 	struct replay_start *start; /* of several engines together, borrowed; NULL: its own */
+	struct body_room *room; /* for the bodies of answers that arrive, of several engines together,
+				 * borrowed; NULL: its own */
 	bool ordered;	    /* requests of one recorded connection stay on one, in order */
 	enum save_answers {
 		SAVE_ANSWERS_NONE,   /* no results are made at all, only statistics */
