@@ -209,6 +209,8 @@ static int on_headers_complete(llhttp_t *parser)
 	struct answer *a = parser->data;
 	uint16_t status = parser->status_code;
 
+	if (status < 100)
+		return refuse(a, ANSWER_MALFORMED); /* RFC 9110, 15 */
 	if (is_interim(a))
 		return 1;
 	a->in_body = true;

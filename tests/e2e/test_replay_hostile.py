@@ -73,6 +73,11 @@ BAD = {
     "TLS": (raw(b"\x15\x03\x03\x00\x02\x02\x28"), "not an HTTP response"),
     "NULs": (raw(b"\0" * 1000), "not an HTTP response"),
     "no number": (raw(b"HTTP/1.1 abc OK\r\n\r\n"), "not an HTTP response"),
+    "a number that is no status": (
+        raw(b"HTTP/1.1 000 x\r\nContent-Length: 0\r\n\r\n"),
+        "not an HTTP response",
+    ),
+    "a number below all": (raw(b"HTTP/1.1 099 x\r\n\r\n"), "not an HTTP response"),
     "bad chunk size": (raw(CHUNKED + b"zz\r\n"), "not an HTTP response"),
     "huge chunk size": (raw(CHUNKED + b"f" * 40 + b"\r\n"), "not an HTTP response"),
     "bad length": (raw(OK + b"Content-Length: -5\r\n\r\n"), "not an HTTP response"),
