@@ -610,9 +610,15 @@ static int add_failures(const struct replay_stats *st, struct buf *out)
 	return rc;
 }
 
-/* What the tee or the comparison does not get. */
+/* What may be missing of answers. */
 static int add_losses(const struct replay_stats *st, struct buf *out)
 {
+	int rc = st->unsaid ? buf_addf(out, "          %" PRIu64 " answers that ended without "
+					    "close_notify, and may be cut\n", st->unsaid)
+			    : SC_OK;
+
+	if (rc)
+		return rc;
 	return st->capped ? buf_addf(out, "          %" PRIu64 " answers, of whose bodies only the "
 					  "beginning is kept\n", st->capped)
 			  : SC_OK;
@@ -688,6 +694,7 @@ json_t *mirror_target_json(struct mirror_target *t)
 	add_number(o, "pauses", pauses_of(t, &paused));
 	add_number(o, "connections", st.connections);
 	add_number(o, "capped", st.capped);
+	add_number(o, "without_close_notify", st.unsaid);
 	add_number(o, "tee_dropped", atomic_load(&t->tee_dropped));
 	add_percentiles(o, &st.service);
 	return o;

@@ -310,6 +310,7 @@ void conn_close(struct conn *c)
 	c->own = false;
 	c->fd = -1;
 	c->ssl = NULL;
+	c->unsaid = false;
 }
 
 const char *conn_tls_detail(void)
@@ -348,6 +349,13 @@ static int ssl_code(const struct conn *c, int n, size_t *ret_n)
 	default:
 		return SC_EIO;
 	}
+}
+
+/* libcurl has OpenSSL take both ends for the same (SSL_OP_IGNORE_UNEXPECTED_EOF); but it was told of
+ * the end if it has not come to that of the socket. */
+static bool is_unsaid(const struct conn *c)
+{
+	return SSL_get_error(c->ssl, 0) == SSL_ERROR_SSL || BIO_eof(SSL_get_rbio(c->ssl));
 }
 
 static int clamp(size_t len)
@@ -398,8 +406,12 @@ int conn_recv(struct conn *c, void *p, size_t len, size_t *ret_n)
 	CURLcode code;
 
 	if (c->ssl) {
+		int rc;
+
 		ERR_clear_error();
-		return ssl_code(c, SSL_read(c->ssl, p, clamp(len)), ret_n);
+		rc = ssl_code(c, SSL_read(c->ssl, p, clamp(len)), ret_n);
+		c->unsaid = rc == SC_ECLOSED && is_unsaid(c);
+		return rc;
 	}
 	if (c->tls) {
 		code = curl_easy_recv(c->easy, p, len, &n);

@@ -26,6 +26,7 @@ struct conn {
 	bool own;   /* it is ours to close, and not libcurl's */
 	bool added; /* in the multi: connecting or open */
 	bool tls;
+	bool unsaid; /* the peer's end was that of TCP, without TLS's own (close_notify) */
 	SSL *ssl; /* libcurl's, borrowed while open; NULL: no TLS, or only libcurl knows it */
 	char said[CURL_ERROR_SIZE]; /* why it could not be opened, in libcurl's words */
 };

@@ -333,6 +333,14 @@ static bool slot_take(struct engine *e, struct slot *s, size_t n)
 	return true;
 }
 
+/* The connection's end is the answer's. Somebody else may have made it, unless TLS says so (RFC 9112,
+ * 9.8). */
+static void slot_finish_ended(struct engine *e, struct slot *s)
+{
+	e->loop.stats->unsaid += s->conn.unsaid;
+	slot_finish(e, s, now_ns(), RESULT_ERROR_NONE, false);
+}
+
 static void slot_hung_up(struct engine *e, struct slot *s, int rc)
 {
 	bool any = s->first_ns != 0;
@@ -342,7 +350,7 @@ static void slot_hung_up(struct engine *e, struct slot *s, int rc)
 	if (s->answered_ns)
 		slot_finish_answered(e, s, false);
 	else if (rc == SC_ECLOSED && any && answer_eof(s->answer) == ANSWER_DONE)
-		slot_finish(e, s, now_ns(), RESULT_ERROR_NONE, false);
+		slot_finish_ended(e, s);
 	else if (s->send_broke && !any)
 		slot_fail(e, s, RESULT_ERROR_SEND);
 	else if (rc == SC_ECLOSED && !any && is_undecided(e, s))

@@ -35,6 +35,7 @@ void replay_stats_add(struct replay_stats *sum, const struct replay_stats *stats
 	sum->connections += stats->connections;
 	sum->bytes_out += stats->bytes_out;
 	sum->bytes_in += stats->bytes_in;
+	sum->unsaid += stats->unsaid;
 	sum->capped += stats->capped;
 	sum->in_flight += stats->in_flight;
 	add_times(sum, stats);

@@ -132,6 +132,9 @@ static int requests_text(const struct account *a, struct buf *out)
 	if (!rc && a->unkept)
 		rc = buf_addf(out, "not kept     %llu results that could not be written\n",
 			      (unsigned long long)a->unkept);
+	if (!rc && st->unsaid)
+		rc = buf_addf(out, "end unsaid   %llu answers that ended without close_notify, and may be "
+				   "cut\n", (unsigned long long)st->unsaid);
 	if (!rc && a->capped)
 		rc = buf_addf(out, "cut          %llu answers, of whose bodies only the beginning is kept: "
 			      "%u MiB of one,\n             and %llu MiB of all that arrive at once\n",
@@ -397,6 +400,9 @@ int summary_json(const struct account *a, struct buf *out)
 		rc = buf_addf(out, ",\"%s\":%llu", counts[i].name, (unsigned long long)counts[i].n);
 	if (!rc && a->unkept)
 		rc = buf_addf(out, ",\"unkept\":%llu", (unsigned long long)a->unkept);
+	if (!rc && st->unsaid)
+		rc = buf_addf(out, ",\"without_close_notify\":%llu",
+			      (unsigned long long)st->unsaid);
 	if (!rc && a->capped)
 		rc = buf_addf(out, ",\"capped\":%llu", (unsigned long long)a->capped);
 	if (!rc)

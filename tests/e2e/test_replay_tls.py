@@ -2,7 +2,9 @@
 """Replay to targets that speak TLS: who is trusted, what is shown, what is asked for; and that the
 recorded bytes arrive inside."""
 
+import json
 import pathlib
+import ssl
 import subprocess
 
 import pytest
@@ -10,7 +12,7 @@ from conftest import running
 from harness import can_capture, free_port, request, run, select, wait_until, without
 from pcapfile import Conversation, PcapFile, simple
 from servers import Server
-from servers.ways import Certificates, Proxy, TlsServer
+from servers.ways import Certificates, EndingTlsServer, Proxy, TlsServer
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +126,25 @@ def test_no_client_certificate(certificates, tmp_path):
         replay(store, server.url, "--cacert", certificates.ca, status=1)
         assert server.seen == []
     assert len(errors(store)) == 1 and errors(store)[0]
+
+
+ENDINGS = ["/said", "/unsaid", "/unsaid", "/length", "/chunked", "/said"]
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_ends_that_are_not_said(version, certificates, tmp_path):
+    """RFC 9112, 9.8: what ends with the connection may be cut where TLS does not say that it ends.
+    Many servers never do, so that it is an answer, and counted."""
+    store = dataset(tmp_path, [request("GET", path) for path in ENDINGS])
+    with EndingTlsServer(*certificates.good, version=version) as server:
+        ways = ("--cacert", certificates.ca, "--connections", 1)
+        done = replay(store, server.url, *ways)
+        summary = json.loads(replay(store, server.url, *ways, "--json").out)
+    assert "2 answers that ended without close_notify, and may be cut" in done.out
+    assert summary["without_close_notify"] == 2 and summary["sent"] == len(ENDINGS)
+    assert set(errors(store)) == {None}
+    bodies = select(store, "select distinct b.data from body b join result r on r.body = b.id")
+    assert [bytes(r[0]) for r in bodies] == [b"raw\n"]
 
 
 def test_tls_through_a_proxy(certificates, tmp_path):

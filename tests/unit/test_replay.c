@@ -797,13 +797,17 @@ static void test_summary(void **state)
 	assert_non_null(strstr((char *)out.data, "\"errors\":{\"connection reset\":1}"));
 	assert_non_null(strstr((char *)out.data, "\"status\":{\"200\":4}"));
 	assert_null(strstr((char *)out.data, "capped"));
+	assert_null(strstr((char *)out.data, "close_notify"));
 	a.capped = 2;
+	stats.unsaid = 3;
 	buf_clear(&out);
 	assert_int_equal(summary_text(&a, &out), SC_OK);
 	assert_int_equal(summary_json(&a, &out), SC_OK);
 	assert_int_equal(buf_add(&out, "", 1), SC_OK);
 	assert_non_null(strstr((char *)out.data, "cut          2 answers, of whose bodies"));
 	assert_non_null(strstr((char *)out.data, ",\"capped\":2,"));
+	assert_non_null(strstr((char *)out.data, "3 answers that ended without close_notify"));
+	assert_non_null(strstr((char *)out.data, ",\"without_close_notify\":3,"));
 	buf_clear(&out);
 	assert_int_equal(progress_line(&(struct progress){.stats = &stats}, &out), SC_OK);
 	buf_done(&out);

@@ -37,6 +37,7 @@ struct replay_stats {
 	uint64_t retried;	       /* met a stale connection and went out again */
 	uint64_t connections;	       /* opened */
 	uint64_t bytes_out, bytes_in;  /* on the wire, above TLS */
+	uint64_t unsaid; /* of sent, whose end was a TLS connection's without close_notify */
 	uint64_t capped;	       /* of sent, whose result has only a part of the body */
 	unsigned in_flight;	       /* now */
 	int64_t start_us;	       /* us since 1970 of offset 0; 0: not yet */

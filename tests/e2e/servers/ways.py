@@ -121,6 +121,28 @@ class TlsServer(RawServer):
             super().serve(tls)
 
 
+class EndingTlsServer(TlsServer):
+    """Each answer ends with its connection, which says so in TLS where the path does."""
+
+    def __init__(self, *certificate, version=None):
+        super().__init__(*certificate)
+        if version:
+            self.context.maximum_version = version
+
+    def respond(self, sock, head, _fields):
+        length = b"Content-Length: 4\r\n" if b"/length" in head else b""
+        chunked = b"/chunked" in head
+        coding = b"Transfer-Encoding: chunked\r\n" if chunked else b""
+        body = b"4\r\nraw\n\r\n0\r\n\r\n" if chunked else b"raw\n"
+        sock.sendall(b"HTTP/1.1 200 OK\r\n" + length + coding + b"\r\n" + body)
+        if b"/said" in head:
+            with contextlib.suppress(OSError):
+                sock.unwrap()
+        else:
+            socket.close(sock.detach())
+        return False
+
+
 class Proxy(Server):
     """Opens tunnels, and keeps who asked for one; or refuses with `status`."""
 
