@@ -209,8 +209,10 @@ static int dechunk(struct span in, struct buf *out)
 		if (rc)
 			return rc;
 		in = span_of(in.p + line + size, in.len - line - size);
-		if (in.len >= 2 && in.p[0] == '\r' && in.p[1] == '\n')
-			in = span_of(in.p + 2, in.len - 2);
+		if (in.len && in.p[0] == '\r')
+			in = span_of(in.p + 1, in.len - 1);
+		if (in.len && in.p[0] == '\n')
+			in = span_of(in.p + 1, in.len - 1);
 	}
 }
 

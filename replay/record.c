@@ -219,6 +219,7 @@ static int chunk_size(struct span line, uint64_t *ret)
 static int read_chunk(struct message *m, struct span *rest, uint64_t *ret_size)
 {
 	struct span line = next_line(rest);
+	bool crlf = line.len > 1 && line.p[line.len - 2] == '\r';
 	int rc = chunk_size(line, ret_size);
 
 	if (!rc)
@@ -231,8 +232,8 @@ static int read_chunk(struct message *m, struct span *rest, uint64_t *ret_size)
 	*rest = span_of(rest->p + *ret_size, rest->len - (size_t)*ret_size);
 	if (rc)
 		return rc;
-	line = next_line(rest);
-	return span_eq(line, span_str("\r\n")) ? SC_OK : SC_EPROTO;
+	/* Ends as its size line does; a size that is one short would pass for a bare LF otherwise. */
+	return span_eq(next_line(rest), crlf ? span_str("\r\n") : span_str("\n")) ? SC_OK : SC_EPROTO;
 }
 
 static int read_trailers(struct message *m, struct span *rest)

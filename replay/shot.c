@@ -245,30 +245,39 @@ static bool lines_fit(const struct message *m)
 	return size == 0 && total == m->body.len;
 }
 
+/* What ends a line; whoever ended this one so did the same behind its data. */
+static struct span end_of_line(struct span line)
+{
+	bool crlf = line.len > 1 && line.p[line.len - 2] == '\r';
+
+	return crlf ? span_str("\r\n") : span_str("\n");
+}
+
 static uint8_t *put_recorded_chunks(uint8_t *to, const struct message *m)
 {
 	struct span rest = buf_span(&m->chunk_lines);
 	size_t at = 0;
 
 	for (;;) {
-		struct span line = next_line(&rest);
+		struct span line = next_line(&rest), end = end_of_line(line);
 		size_t size = (size_t)line_size(line);
 
 		to = put(to, line.p, line.len);
-		if (size == 0)
-			break;
+		if (size == 0) {
+			to = put(to, rest.p, rest.len); /* the trailer section */
+			return put(to, end.p, end.len);
+		}
 		to = put(to, m->body.data + at, size);
-		to = put_str(to, "\r\n");
+		to = put(to, end.p, end.len);
 		at += size;
 	}
-	return put(to, rest.p, rest.len); /* the trailer section */
 }
 
 /* RFC 9112, 7.1:  chunked-body = *chunk last-chunk trailer-section CRLF */
 static uint8_t *put_chunked(uint8_t *to, const struct message *m)
 {
 	if (lines_fit(m))
-		return put_str(put_recorded_chunks(to, m), "\r\n");
+		return put_recorded_chunks(to, m);
 	for (size_t at = 0; at < m->body.len;) {
 		size_t left = m->body.len - at;
 		uint32_t len = left > UINT32_MAX ? UINT32_MAX : (uint32_t)left;

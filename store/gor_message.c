@@ -272,9 +272,17 @@ static bool lines_fit(const struct message *m)
 	return size == 0 && total == m->body.len;
 }
 
+/* What ends a line; whoever ended this one so did the same behind its data. */
+static struct span end_of_line(struct span line)
+{
+	bool crlf = line.len > 1 && line.p[line.len - 2] == '\r';
+
+	return crlf ? span_str("\r\n") : span_str("\n");
+}
+
 static int write_recorded_chunks(const struct message *m, struct buf *out)
 {
-	struct span rest = buf_span(&m->chunk_lines);
+	struct span rest = buf_span(&m->chunk_lines), end = span_str("");
 	uint64_t size = 1;
 	size_t at = 0;
 	int rc = SC_OK;
@@ -282,15 +290,18 @@ static int write_recorded_chunks(const struct message *m, struct buf *out)
 	while (size && !rc) {
 		struct span line = next_line(&rest);
 
+		end = end_of_line(line);
 		(void)chunk_size(line, &size); /* lines_fit() */
 		rc = buf_add_span(out, line);
 		if (!rc && size)
 			rc = buf_add(out, m->body.data + at, (size_t)size);
 		if (!rc && size)
-			rc = buf_add_str(out, "\r\n");
+			rc = buf_add_span(out, end);
 		at += (size_t)size;
 	}
-	return rc ? rc : buf_add_span(out, rest); /* the trailer section */
+	if (!rc)
+		rc = buf_add_span(out, rest); /* the trailer section */
+	return rc ? rc : buf_add_span(out, end);
 }
 
 static int write_chunked(const struct message *m, struct buf *out)
@@ -298,10 +309,8 @@ static int write_chunked(const struct message *m, struct buf *out)
 	bool cut = m->body.len < m->body_size || m->flags & MESSAGE_GAP;
 	int rc = SC_OK;
 
-	if (lines_fit(m)) {
-		rc = write_recorded_chunks(m, out);
-		return rc ? rc : buf_add_str(out, "\r\n");
-	}
+	if (lines_fit(m))
+		return write_recorded_chunks(m, out);
 	if (m->body.len)
 		rc = buf_addf(out, "%zx\r\n", m->body.len);
 	if (!rc)

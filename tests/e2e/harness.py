@@ -314,8 +314,8 @@ def read_body(file, fields):
             break
         data = file.read(size)
         body += data
-        raw += data + file.read(2)
-    while raw[-4:] != b"\r\n\r\n":
+        raw += data + file.readline()
+    while line.strip(b"\r\n"):
         line = file.readline()
         if not line:
             raise EOFError(raw)

@@ -78,6 +78,8 @@ ODD_REQUESTS = [
     request("POST", "/nochunks", [CHUNKED], chunked()),
     request("POST", "/upper", [CHUNKED], b"1F\r\n" + b"u" * 31 + b"\r\n0\r\n\r\n"),
     request("POST", "/padded", [CHUNKED], b"0005;a=\"b\" ; c\r\nfives\r\n000\r\nT:v\r\n\r\n"),
+    request("POST", "/feeds", [CHUNKED], b"3\nabc\n0\n\n"),
+    request("POST", "/some-feeds", [CHUNKED], b"3\nabc\n2\r\n\n\n\r\n0\nT: v\n\n"),
     request(
         *("PUT", "/trailer", [CHUNKED, b"Trailer: X-Sum"]),
         chunked(b"data", trailer=b"X-Sum: 1\r\n"),

@@ -229,6 +229,25 @@ static void test_round_trip(void **state)
 	}
 }
 
+/* Lines of chunks that end in a bare LF have that behind their data, too. */
+static void test_bare_line_feeds(void **state)
+{
+	static const char wire[] = "\nPOST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+				   "3\nabc\n1\r\nd\r\n0\nT: v\n\n" SEP;
+	struct format_notes notes = {.n = 0};
+	char *path = path_in(*state, "feeds.gor");
+	struct sink *sink = open_sink(path, &notes);
+	struct exchange *ex = make_exchange(
+		T0, "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", NULL);
+
+	ex->request->flags |= MESSAGE_CHUNKED;
+	set_body(ex->request, span_str("abcd"));
+	assert_int_equal(buf_add_str(&ex->request->chunk_lines, "3\n1\r\n0\nT: v\n"), SC_OK);
+	put(sink, ex);
+	finish(sink);
+	assert_non_null(strstr(read_file(path, NULL), wire));
+}
+
 static void test_any_order(void **state)
 {
 	struct format_notes notes = {.n = 0};
@@ -429,6 +448,7 @@ int main(void)
 		PLACED(test_losses),
 		PLACED(test_separator_in_body),
 		PLACED(test_round_trip),
+		PLACED(test_bare_line_feeds),
 		PLACED(test_any_order),
 		PLACED(test_same_id),
 		PLACED(test_window),

@@ -50,6 +50,9 @@ static const struct {
 	 "PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
 	 "2\r\nab\r\n 003;e=\"1\"\r\ncde\r\n0;f\r\nT: v\r\n\r\n",
 	 "PUT", "/", "", "abcde"},
+	{"chunks with bare line feeds",
+	 "PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\n\nb\n3\ncde\n0\n\n", "PUT", "/", "",
+	 "\nbcde"},
 	{"no chunks", "PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "PUT", "/",
 	 "", ""},
 	{"one connection's matters",

@@ -197,6 +197,8 @@ static const struct {
 	 "POST / HTTP/1.1\nHost: x\nContent-Length: 3\r\n\n", "abc", ""},
 	{"chunks", CHUNKED "3\r\nabc\r\n2;a=b\r\nde\r\n0\r\nT: x\r\n\r\n", CHUNKED, "abcde",
 	 "3\r\n2;a=b\r\n0\r\nT: x\r\n"},
+	{"chunks with line feeds", CHUNKED "3\nabc\n2\r\nde\r\n0\n\n", CHUNKED, "abcde",
+	 "3\n2\r\n0\n"},
 	{"chunks and echo", CHUNKED "3\r\nabc\r\n0\r\n\r\n\n", CHUNKED, "abc", "3\r\n0\r\n"},
 	{"no chunks any more", CHUNKED "abc", CHUNKED, "abc", ""},
 	{"chunks cut off", CHUNKED "9\r\nabc", CHUNKED, "9\r\nabc", ""},

@@ -97,6 +97,14 @@ static const struct {
 	 NULL,
 	 "POST / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n"
 	 "1\r\n0\r\nF;e=\"1\"\r\n123456789abcdef\r\n01\r\nX\r\n0\r\nT:9\r\n\r\n"},
+	{"recorded chunks with bare line feeds",
+	 "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n",
+	 "abcde",
+	 "3\n1\r\n1;x\n0\nT: 9\n",
+	 NULL,
+	 NULL,
+	 "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+	 "3\nabc\n1\r\nd\r\n1;x\ne\n0\nT: 9\n\n"},
 	{"fewer chunks than body",
 	 "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n",
 	 "abcdef",
