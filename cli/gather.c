@@ -86,6 +86,9 @@ static void part_close(void *arg)
 
 	exchange_free(p->first);
 	p->first = NULL;
+	if (p->side.counters)
+		format_note_n(&p->of->notes, NOTE_BODIES_CUT,
+			      counter_get(p->side.counters, BODIES_CAPPED));
 	side_done(&p->side, p->of->args->quiet);
 	p->open = false;
 }

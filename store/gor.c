@@ -458,6 +458,8 @@ static int read_payload(struct gor_source *g, const struct header_line *h, struc
 		message_free(m);
 		rc = SC_EPROTO;
 	}
+	if (!rc && m->flags & MESSAGE_CAPPED)
+		format_note(g->notes, NOTE_BODIES_CUT);
 	return rc ? rc : keep_message(g, h, m);
 }
 

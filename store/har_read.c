@@ -348,7 +348,7 @@ static int request_body(struct har_source *r, struct har_entry *e, struct messag
 	else
 		rc = as_bytes(r, m, &body);
 	if (!rc)
-		rc = rebuild_body(m, body, size > 0 ? (uint64_t)size : 0);
+		rc = rebuild_body(m, body, size > 0 ? (uint64_t)size : 0, r->notes);
 	if (!rc && body.p && !e->own.json)
 		rc = frame(m);
 	return rc ? jnode_failed(&e->request, rc, "postData", "a body") : SC_OK;
@@ -422,7 +422,7 @@ static int response_body(struct har_source *r, struct har_entry *e, struct excha
 		format_note(r->notes, "responses whose body is not in the file");
 	}
 	if (!rc)
-		rc = rebuild_body(m, body, size > 0 ? (uint64_t)size : 0);
+		rc = rebuild_body(m, body, size > 0 ? (uint64_t)size : 0, r->notes);
 	return rc == SC_ENOMEM ? jnode_failed(&content, rc, "text", "") : rc;
 }
 

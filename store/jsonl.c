@@ -285,7 +285,7 @@ static int read_body(struct jsonl_reader *r, const struct jnode *n, const char *
 		return rc;
 	if (body.p && binary.p)
 		return jnode_bad(n, names[1], "either this or the body as text");
-	rc = rebuild_body(m, binary.p ? binary : body, (uint64_t)size);
+	rc = rebuild_body(m, binary.p ? binary : body, (uint64_t)size, r->notes);
 	return rc ? jnode_failed(n, rc, names[0], "a body") : SC_OK;
 }
 

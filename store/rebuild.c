@@ -44,11 +44,13 @@ int rebuild_head(const struct parts *p, size_t body_max, struct message **ret)
 	return SC_OK;
 }
 
-int rebuild_body(struct message *m, struct span body, uint64_t size)
+int rebuild_body(struct message *m, struct span body, uint64_t size, struct format_notes *notes)
 {
 	m->body_size = size > body.len ? size : body.len;
-	if (body.len > m->body.max)
+	if (body.len > m->body.max) {
 		body.len = m->body.max;
+		format_note(notes, NOTE_BODIES_CUT);
+	}
 	return buf_add_span(&m->body, body);
 }
 

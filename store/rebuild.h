@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "core/exchange.h"
+#include "store/format.h"
 
 /* Of a request or, with a status, of a response. */
 struct parts {
@@ -21,8 +22,9 @@ struct parts {
  * SC_EFULL, SC_ENOMEM. */
 int rebuild_head(const struct parts *p, size_t body_max, struct message **ret);
 
-/* Keeps what is under the message's ceiling; `size` on the wire, where it is more than that. */
-int rebuild_body(struct message *m, struct span body, uint64_t size);
+/* Keeps what is under the message's ceiling, and notes that it was more; `size` on the wire, where it
+ * is more than that. */
+int rebuild_body(struct message *m, struct span body, uint64_t size, struct format_notes *notes);
 
 /* The trailer section as it would stand on the wire. SC_EFULL, SC_ENOMEM. */
 int rebuild_trailers(struct message *m, const struct header *headers, uint32_t n);

@@ -242,6 +242,17 @@ def test_rules_and_account_are_of_all(three, tmp_path):
             "members that are no column of ours, skipped"] == 6, "each is read once"
 
 
+@pytest.mark.parametrize("kind", [".jsonl", ".har", ".gor", ".pcap", ".db"])
+def test_bodies_that_are_cut_are_said(tmp_path, kind):
+    source = store(tmp_path, "a", [0, 10])
+    if kind not in (".db", ".pcap"):
+        source = written(source, kind)
+    done = convert(source.with_suffix(kind), tmp_path / "out.db", "--max-body", 3)
+    notes = [n["count"] for n in json.loads(done.out)["notes"] if "--max-body" in n["what"]]
+    assert notes == ([] if kind == ".db" else [2])  # a store is read as it is
+    assert done.err.count("note: 2 bodies longer than --max-body") == len(notes)
+
+
 def test_no_exchange_at_all(tmp_path):
     (tmp_path / "empty.jsonl").write_text("")
     (tmp_path / "empty.har").write_text('{"log": {"entries": []}}')
@@ -532,6 +543,17 @@ def test_replay_of_any_one_file(tmp_path, server, kind):
     assert f"gathered 5 exchanges of 1 file into {tmp_path}/run.db" in done.err
     check_run(tmp_path / "run.db", server, in_order(a=A))
     assert source.read_bytes() == before, "what was recorded stays as it is"
+
+
+def test_replay_says_which_bodies_are_cut(tmp_path, server):
+    """They are not sent, and their recording does have them."""
+    large = {"method": "POST", "host": "h", "path": "/", "request_body": "x" * ((16 << 20) + 1)}
+    small = {"method": "GET", "host": "h", "path": "/"}
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in (large, small)))
+    more = ("--to", server.url, "--methods", "all")
+    done = replay(tmp_path / "a.jsonl", "-o", tmp_path / "run.db", *more)
+    assert "note: 1 bodies longer than --max-body (16 MiB where none is given), cut" in done.err
+    assert "skipped      1 incomplete request" in done.out
 
 
 def test_replay_of_several(three, tmp_path, server):

@@ -428,6 +428,15 @@ static void test_empty(void **state)
 	}
 }
 
+static uint64_t noted(const struct format_notes *notes, const char *what)
+{
+	for (unsigned i = 0; i < notes->n; i++) {
+		if (strstr(notes->notes[i].what, what))
+			return notes->notes[i].n;
+	}
+	return 0;
+}
+
 /* A body over --max-body is cut, and said to be. */
 static void test_body_max(void **state)
 {
@@ -451,6 +460,7 @@ static void test_body_max(void **state)
 		assert_int_equal(ex->response->body_size, 10);
 		assert_int_equal(ex->state, EXCHANGE_TRUNCATED);
 		assert_true(ex->response->flags & MESSAGE_CAPPED);
+		assert_int_equal(noted(&notes, "bodies longer than"), 1);
 		exchange_free(ex);
 		source_free(source);
 	}
@@ -560,15 +570,6 @@ static void test_wrong(void **state)
 }
 
 /* --- browsers ------------------------------------------------------------------------------ */
-
-static uint64_t noted(const struct format_notes *notes, const char *what)
-{
-	for (unsigned i = 0; i < notes->n; i++) {
-		if (strstr(notes->notes[i].what, what))
-			return notes->notes[i].n;
-	}
-	return 0;
-}
 
 static const char browser[] =
 	"\xef\xbb\xbf {\"pages\":[{\"entries\":[1,2]}],\"log\":{\"creator\":{\"name\":\"x\\\"]}\"},"

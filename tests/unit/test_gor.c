@@ -364,6 +364,8 @@ static void test_framing(void **state)
 		assert_int_equal(ex->response->body_size, rows[i].size);
 		assert_int_equal(ex->response->body.len, rows[i].kept);
 		assert_int_equal(ex->state, rows[i].state);
+		assert_int_equal(noted(&notes, "bodies longer than"),
+				 rows[i].state == EXCHANGE_TRUNCATED);
 		exchange_free(ex);
 		source_free(source);
 	}

@@ -20,6 +20,7 @@ struct format_notes {
 	} notes[FORMAT_NOTES];
 	unsigned n;
 };
+#define NOTE_BODIES_CUT "bodies longer than --max-body (16 MiB where none is given), cut"
 /* Counts one; `what` is static, and the same text the same note. */
 void format_note(struct format_notes *notes, const char *what);
 void format_note_n(struct format_notes *notes, const char *what, uint64_t n);
