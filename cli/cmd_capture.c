@@ -18,6 +18,7 @@
 #include "rules.h"
 #include "sniff.h"
 #include "store/store.h"
+#include "thread.h"
 
 #define NULL_SINK "null:"
 #define REPORT_US 1000000ll        /* on a terminal */
@@ -80,6 +81,7 @@ struct job {
 	int64_t began_us; /* that one's time */
 	uint64_t given, put; /* the writer's: taken from it, and of these taken by the sink */
 	int64_t started_us, reported_us;
+	bool started; /* the writer; otherwise no packet was read */
 	int rc; /* of the writer; read after it was joined */
 	struct err err;
 };
@@ -508,8 +510,10 @@ static int run_threads(struct job *j, struct err *err)
 	j->queue = queue_new(LIMIT_QUEUE_BYTES, j->args->sniff.file ? QUEUE_WAIT : QUEUE_REFUSE);
 	if (!j->queue)
 		return err_set(err, SC_ENOMEM, "out of memory");
-	if (pthread_create(&thread, NULL, writer, j))
-		return err_set(err, SC_EIO, "cannot start a thread");
+	rc = thread_start(&thread, writer, j, err);
+	if (rc)
+		return rc;
+	j->started = true;
 	if (!j->args->quiet)
 		sniff_announce(&j->args->sniff, j->source,
 			       j->rotates ? rotate_pattern(j->sink) : j->args->output);
@@ -558,7 +562,7 @@ static int capture_run(void *options, const struct operands *operands)
 	rc = save_ledger(j, &err);
 	if (rc)
 		status = fail(rc, &err);
-	if (!a->quiet) {
+	if (j->started && !a->quiet) {
 		const char *note = capture_note(j->source);
 
 		if (isatty(STDERR_FILENO))

@@ -5,7 +5,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <time.h>
@@ -16,6 +15,7 @@
 #include "replay/h2.h"
 #include "replay/resolver.h"
 #include "replay/summary.h"
+#include "thread.h"
 
 #define GIVE_BACK 64u /* as many shots, or that part of the queue: what is over is room again */
 #define SHOT_BYTES 1024u /* what a request counts in the queue, at least */
@@ -437,7 +437,6 @@ static void set_options(struct mirror_target *t)
 int mirror_target_start(struct mirror_target *t, const struct mirror_common *common,
 			const struct sample_key *key, uint64_t seed, struct err *err)
 {
-	sigset_t all, before;
 	int rc;
 
 	t->common = common;
@@ -455,12 +454,9 @@ int mirror_target_start(struct mirror_target *t, const struct mirror_common *com
 		return err_set(err, SC_ENOMEM, "out of memory");
 	set_options(t);
 	look_up(t, monotonic_us());
-	sigfillset(&all);
-	pthread_sigmask(SIG_BLOCK, &all, &before);
-	rc = pthread_create(&t->thread, NULL, sender_main, t);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	t->started = rc == 0;
-	return rc ? err_set(err, SC_EIO, "no thread") : SC_OK;
+	rc = thread_start(&t->thread, sender_main, t, err);
+	t->started = rc == SC_OK;
+	return rc;
 }
 
 static uint64_t count_list(const struct node *n)

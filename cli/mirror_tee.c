@@ -4,7 +4,6 @@
 #include "mirror_tee.h"
 
 #include <inttypes.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
@@ -13,6 +12,7 @@
 #include "cli.h"
 #include "core/limits.h"
 #include "core/template.h"
+#include "thread.h"
 
 #define PAUSE_NS 10000000 /* what came in meanwhile is taken at once */
 
@@ -418,15 +418,10 @@ int tee_new(const struct tee_options *o, struct tee **ret, struct err *err)
 
 int tee_start(struct tee *t, struct err *err)
 {
-	sigset_t all, before;
-	int rc;
+	int rc = thread_start(&t->thread, tee_main, t, err);
 
-	sigfillset(&all);
-	pthread_sigmask(SIG_BLOCK, &all, &before);
-	rc = pthread_create(&t->thread, NULL, tee_main, t);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	t->started = rc == 0;
-	return rc ? err_set(err, SC_EIO, "no thread") : SC_OK;
+	t->started = rc == SC_OK;
+	return rc;
 }
 
 static int end_rows(struct tee *t, const char *ledger)

@@ -5,7 +5,6 @@
 
 #include <assert.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +16,7 @@
 
 #include "core/limits.h"
 #include "core/rng.h"
+#include "thread.h"
 
 #define NS_PER_US 1000
 #define NS_PER_MS 1000000
@@ -662,16 +662,9 @@ static void *relay_main(void *arg)
 
 int relay_start(struct relay *r, const struct relay_options *options, struct err *err)
 {
-	sigset_t all, before;
-	int rc;
-
 	assert(options->n_outs > 0 && (options->closed_loop || options->start));
 	r->o = *options;
-	sigfillset(&all);
-	pthread_sigmask(SIG_BLOCK, &all, &before);
-	rc = pthread_create(&r->thread, NULL, relay_main, r);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	return rc ? err_set(err, SC_EIO, "no thread") : SC_OK;
+	return thread_start(&r->thread, relay_main, r, err);
 }
 
 void relay_free(struct relay *r)

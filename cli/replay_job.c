@@ -4,7 +4,6 @@
 
 #include <inttypes.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -15,6 +14,7 @@
 #include "cli.h"
 #include "replay/h2.h"
 #include "store/store.h"
+#include "thread.h"
 
 #define WRITE_EVERY_NS 10000000 /* the writer takes what has come by then ... */
 #define WRITE_AT_MAX_NS 100000000 /* ... or then, in a closed loop */
@@ -264,27 +264,14 @@ static void wait_workers(struct job *j)
 
 /* -- threads -------------------------------------------------------------------------------- */
 
-/* Signals are for the main thread. */
-static int start(pthread_t *ret, void *(*run)(void *), void *arg)
-{
-	sigset_t all, before;
-	int rc;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_BLOCK, &all, &before);
-	rc = pthread_create(ret, NULL, run, arg);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	return rc ? SC_EIO : SC_OK;
-}
-
 /* A worker whose thread could not be had has ended as any other. */
 static void start_worker(struct job *j, struct worker *w)
 {
-	int rc = start(&w->thread, worker_main, w);
+	int rc = thread_start(&w->thread, worker_main, w, &w->err);
 
 	if (!rc)
 		return;
-	w->rc = err_set(&w->err, rc, "no thread");
+	w->rc = rc;
 	w->thread = pthread_self();
 	atomic_store(&j->failed, true);
 	replay_start_ready(&j->start);
@@ -329,13 +316,16 @@ static int start_relay(struct run *run)
 
 static void start_run(struct job *j, struct run *run)
 {
+	int rc;
+
 	for (unsigned k = 0; k < run->n_workers; k++)
 		start_worker(j, &run->workers[k]);
 	if (run->relay && start_relay(run))
 		queue_give_up(run->errands);
-	if (start(&run->reader, reader_main, run) == SC_OK)
+	rc = thread_start(&run->reader, reader_main, run, &run->read_err);
+	if (!rc)
 		return;
-	run->read_rc = err_set(&run->read_err, SC_EIO, "no thread");
+	run->read_rc = rc;
 	run->reader = pthread_self();
 	atomic_store(&j->failed, true);
 	for (unsigned k = 0; k < run->n_workers; k++)
@@ -421,6 +411,18 @@ static int first_error(struct job *j, struct err *err)
 	return SC_OK;
 }
 
+/* When there is one that writes. */
+static int run_all(struct job *j, struct err *err)
+{
+	for (unsigned i = 0; i < j->n_runs; i++)
+		start_run(j, &j->runs[i]);
+	wait_workers(j);
+	for (unsigned i = 0; i < j->n_runs; i++)
+		join_run(&j->runs[i]);
+	join(j->writer);
+	return first_error(j, err);
+}
+
 int job_run(struct job *j, struct err *err)
 {
 	pthread_condattr_t attr;
@@ -434,16 +436,9 @@ int job_run(struct job *j, struct err *err)
 	j->running = count_workers(j);
 	replay_start_init(&j->start, j->running);
 	body_room_init(&j->room);
-	rc = start(&j->writer, writer_main, j);
-	if (rc)
-		return err_set(err, rc, "no thread");
-	for (unsigned i = 0; i < j->n_runs; i++)
-		start_run(j, &j->runs[i]);
-	wait_workers(j);
-	for (unsigned i = 0; i < j->n_runs; i++)
-		join_run(&j->runs[i]);
-	join(j->writer);
-	rc = first_error(j, err);
+	rc = thread_start(&j->writer, writer_main, j, err);
+	if (!rc)
+		rc = run_all(j, err);
 	for (unsigned i = 0; i < j->n_runs; i++)
 		run_settle(&j->runs[i], rc != SC_OK);
 	pthread_cond_destroy(&j->changed);

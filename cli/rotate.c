@@ -21,6 +21,7 @@
 #include "core/rng.h"
 #include "fileset.h"
 #include "store/store.h"
+#include "thread.h"
 
 #define BYTES_MIN MIB
 #define US_MIN 1000000ll
@@ -652,8 +653,8 @@ int rotate_new(const struct rotate_options *o, struct sink **ret, struct err *er
 		rc = check_place(r, o->output, err);
 	if (!rc && o->live)
 		rc = begin_first(r, o->now_us, err);
-	if (!rc && pthread_create(&r->thread, NULL, work, r))
-		rc = err_set(err, SC_EIO, "cannot start a thread");
+	if (!rc)
+		rc = thread_start(&r->thread, work, r, err);
 	r->started = rc == SC_OK;
 	if (rc) {
 		rotate_free(&r->sink);

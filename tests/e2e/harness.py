@@ -74,10 +74,12 @@ class Done:
         return self.err.splitlines()
 
 
-def run(*args, status=0, timeout=DEADLINE, cwd=None, env=None, stdin=subprocess.DEVNULL):
+def run(
+    *args, status=0, timeout=DEADLINE, cwd=None, env=None, stdin=subprocess.DEVNULL, prefix=()
+):
     """Runs the program to its end. `status` None takes any exit status that is not a signal."""
     p = subprocess.run(
-        [binary(), *map(str, args)],
+        [*prefix, binary(), *map(str, args)],
         stdin=stdin,
         capture_output=True,
         timeout=timeout,
