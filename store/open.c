@@ -298,12 +298,14 @@ static int check_version(struct store *st, bool *ret_old, struct err *err)
 	return SC_OK;
 }
 
-/* SQLite gives a meaning of its own to ":memory:". */
+/* SQLite gives meanings of its own to ":memory:" and, where it was built so (Debian's is), to
+ * "file:NAME?mode=ro". */
 static char *plain_path(const char *path)
 {
+	bool special = path[0] == ':' || strncmp(path, "file:", 5) == 0;
 	char *copy = NULL;
 
-	return asprintf(&copy, "%s%s", path[0] == ':' ? "./" : "", path) < 0 ? NULL : copy;
+	return asprintf(&copy, "%s%s", special ? "./" : "", path) < 0 ? NULL : copy;
 }
 
 static int open_once(const char *path, enum store_mode mode, struct store **ret, bool *ret_old,

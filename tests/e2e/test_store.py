@@ -164,6 +164,23 @@ def test_vacuum(tmp_path):
     assert one(store, "pragma application_id") == 0x53484457
 
 
+@pytest.mark.parametrize("name", ["file:zz.db", "file:zz.db?mode=ro", "file:///zz.db", ":memory:"])
+def test_a_name_is_a_name(name, tmp_path):
+    """What SQLite would take for a URI, or for no file at all."""
+    capture(tmp_path, "a")
+    capture(tmp_path, "b")
+    if "/" in name:
+        (tmp_path / "file:").mkdir()
+    run("store", "merge", "a.db", "b.db", "-o", name, cwd=tmp_path)
+    run("store", "prune", name, "--older", "1d", "--dry-run", cwd=tmp_path)
+    run("replay", name, "--to", "http://127.0.0.1:1", "--max", cwd=tmp_path, status=1)
+    assert run("query", name, "select count(*) from result", "--csv", cwd=tmp_path).lines[1] == "6"
+    (tmp_path / name).rename(tmp_path / "plain.db")
+    left = {p.name for p in tmp_path.rglob("*") if p.suffix != ".pcap"} - {"file:"}
+    assert left == {"a.db", "b.db", "plain.db"}
+    assert len(select(tmp_path / "plain.db", "select 1 from exchange")) == 6
+
+
 @pytest.fixture
 def folder(tmp_path):
     capture(tmp_path, "ok")
