@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The table of commands. */
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -57,8 +58,11 @@ static int run(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	int status = run(argc, argv);
+	int status;
 
+	/* A file that may not grow (ulimit -f) is an error of write(2), as a full disk is. */
+	(void)signal(SIGXFSZ, SIG_IGN);
+	status = run(argc, argv);
 	if ((fflush(stdout) || ferror(stdout)) && status == EXIT_DONE) {
 		say("standard output: cannot be written");
 		status = EXIT_FAILED;

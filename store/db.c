@@ -13,10 +13,27 @@
 #include "core/rng.h"
 #include "totals.h"
 
+/* Why the database or its log could not be read or written. What fails in a COMMIT has left no number
+ * at the handle, but at the file. */
+static int why_not(sqlite3 *db)
+{
+	static const int files[] = {SQLITE_FCNTL_FILE_POINTER, SQLITE_FCNTL_JOURNAL_POINTER};
+	int sys = sqlite3_system_errno(db);
+
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]) && !sys; i++) {
+		sqlite3_file *file = NULL;
+
+		if (sqlite3_file_control(db, "main", files[i], &file) == SQLITE_OK && file &&
+		    file->pMethods)
+			(void)file->pMethods->xFileControl(file, SQLITE_FCNTL_LAST_ERRNO, &sys);
+	}
+	return sys;
+}
+
 int db_fail(struct store *st, struct err *err)
 {
 	int code = sqlite3_errcode(st->db) & 0xff;
-	int sys = sqlite3_system_errno(st->db);
+	int sys = code == SQLITE_IOERR ? why_not(st->db) : sqlite3_system_errno(st->db);
 
 	if (code == SQLITE_NOMEM)
 		return err_set(err, SC_ENOMEM, "%s: no memory", st->path);

@@ -4,12 +4,16 @@ so, and an exit status; never a death."""
 
 import os
 import pathlib
+import random
+import re
 import shutil
+import subprocess
 import tempfile
 
 import pytest
-from harness import binary, request, run, select
+from harness import binary, environment, one, request, run, select
 from pcapfile import simple
+from servers.moods import MoodyServer, raw
 
 SOMEBODY = 54321  # of whom nothing else runs: limits on threads are a user's, and none of root's
 
@@ -70,3 +74,64 @@ def test_no_thread(args, threads, anyones):
         "shadow-ctl: no thread could be started: Resource temporarily unavailable\n"
     )
     assert not select(anyones / "shadow.db", "select 1 from replay where ended_at is not null")
+
+
+@pytest.fixture
+def large(tmp_path):
+    """Where no file may grow beyond 200 KiB, and the datasets are larger."""
+    body = random.Random(1).randbytes(20000)
+    simple(
+        tmp_path / "in.pcap",
+        [
+            request("POST", f"/bad/{n}", [b"Content-Length: 20000"], body[n:] + body[:n])
+            for n in range(40)
+        ],
+    )
+    run("capture", "-r", tmp_path / "in.pcap", "-o", tmp_path / "shadow.db", "--quiet")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        "capture -r in.pcap -o new.db --quiet",
+        "capture -r in.pcap -o new.db --rotate 1h --quiet",
+        f"mirror -r in.pcap {TO} --tee new.db --methods all",
+        f"replay in.pcap -o new.db {TO}",
+        "convert in.pcap new.db --quiet",
+        "convert shadow.db new.jsonl --quiet",
+        "convert shadow.db new.har.gz --quiet",
+        "store merge shadow.db -o new.db",
+        "store vacuum shadow.db",
+    ],
+)
+def test_a_file_that_may_not_grow(args, large):
+    done = run(*args.split(), status=1, cwd=large, prefix=["prlimit", "--fsize=204800"])
+    assert re.search(r"^shadow-ctl: \S+: .*File too large", done.err, re.M), done.err
+
+
+def test_results_that_may_not_grow(large):
+    length = b"HTTP/1.1 200 OK\r\nContent-Length: 400000\r\n\r\n"
+    with MoodyServer(raw(length + b"x" * 400_000)) as server:
+        done = run(
+            *("replay", "shadow.db", "--to", server.url, "--max", "--methods", "all", "--quiet"),
+            status=1,
+            cwd=large,
+            prefix=["prlimit", "--fsize=204800"],
+        )
+    assert done.err == "shadow-ctl: shadow.db: disk I/O error (File too large)\n"
+    assert one(large / "shadow.db", "select ended_at is null from replay")
+
+
+def test_output_that_may_not_grow(large):
+    with open(large / "out", "wb") as out:
+        p = subprocess.run(
+            ["prlimit", "--fsize=204800", binary(), "query"]
+            + [large / "shadow.db", "select hex(data) from body"],
+            stdout=out,
+            stderr=subprocess.PIPE,
+            env=environment(),
+            check=False,
+        )
+    assert p.returncode == 1
+    assert p.stderr == b"shadow-ctl: cannot write the result: File too large\n"
