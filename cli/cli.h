@@ -29,8 +29,9 @@ int fail(int code, const struct err *err);
 /* Room for this many connections beside what else is open. SC_EINVAL with a line when the system does
  * not allow it: otherwise it would look like a fault of the target. */
 int open_files_allow(uint64_t connections, struct err *err);
-/* How many of as many to each target there may be. */
-unsigned open_files_fit(unsigned connections, unsigned targets);
+/* So many connections to each target, or as many as there may be: SC_EINVAL where that is none.
+ * *ret_allowed: open files. */
+int open_files_fit(unsigned targets, unsigned *connections, uint64_t *ret_allowed, struct err *err);
 /* The same for sources that are open at once, so many descriptors each. */
 int open_files_of(unsigned sources, unsigned each, struct err *err);
 

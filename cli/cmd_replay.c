@@ -163,19 +163,31 @@ static int runs_of_policy(struct job *j, struct err *err)
 }
 
 /* Where nobody says how many there may be, as many as there can. */
-static void fit_connections(struct replay_args *a)
+static int fit_connections(struct job *j, struct replay_args *a, struct err *err)
 {
-	unsigned wanted = replay_args_connections(a);
-	unsigned fit = open_files_fit(wanted, a->to.n ? a->to.n : 1);
+	unsigned wanted = replay_args_connections(a), fit = wanted;
+	int rc;
 
-	if (!a->connections && !a->max_in_flight && fit && fit < wanted)
-		a->connections = fit;
+	if (a->connections || a->max_in_flight)
+		return open_files_allow((uint64_t)j->n_runs * wanted, err);
+	rc = open_files_fit(j->n_runs, &fit, &j->open_files, err);
+	if (!rc && fit < wanted)
+		a->connections = j->fewer = fit;
+	return rc;
+}
+
+static void say_fewer(const struct job *j)
+{
+	if (j->fewer && !j->args->quiet)
+		say("at most %u connection%s at once%s, fewer than by default: %" PRIu64
+		    " open files are allowed (more with ulimit -n)",
+		    j->fewer, j->fewer > 1 ? "s" : "", j->n_runs > 1 ? " to each target" : "",
+		    j->open_files);
 }
 
 /* All that can be wrong without a look at what the store holds. */
-static int build_runs(struct job *j, struct err *err)
+static int build_runs(struct job *j, struct replay_args *a, struct err *err)
 {
-	const struct replay_args *a = j->args;
 	int rc = rules_policy(&a->rules, true, &j->policy, err);
 
 	for (unsigned i = 0; i < a->to.n && !rc; i++) {
@@ -188,7 +200,7 @@ static int build_runs(struct job *j, struct err *err)
 	for (unsigned i = 0; i < j->n_runs && !rc; i++)
 		rc = target_parse(j->runs[i].url, &j->runs[i].target, err);
 	if (!rc)
-		rc = open_files_allow((uint64_t)j->n_runs * replay_args_connections(a), err);
+		rc = fit_connections(j, a, err);
 	if (!rc)
 		rc = share_out(j, err);
 	if (!rc)
@@ -569,20 +581,20 @@ static int replay_run_command(void *options, const struct operands *operands)
 	if (!j)
 		return fail(SC_ENOMEM, &(struct err){"out of memory"});
 	args->rules.resolve = args->connect.resolve;
-	fit_connections(args);
 	j->args = args;
 	replay_args_name_pace(j->args, j->pace);
 	rc = replay_args_check(args, &err);
 	if (!rc && args->resume)
 		rc = look_at_resumed(j, args, operands, &path, &err);
 	if (!rc)
-		rc = build_runs(j, &err);
+		rc = build_runs(j, args, &err);
 	if (!rc && !path)
 		rc = choose_store(args, operands, &path, &err);
 	if (!rc)
 		rc = open_all(j, path, &err);
 	if (!rc) {
 		begun = true;
+		say_fewer(j);
 		stop_install();
 		stop_may_hurry();
 		rc = job_run(j, &err);

@@ -60,13 +60,20 @@ int open_files_allow(uint64_t connections, struct err *err)
 		       connections, wanted, allowed);
 }
 
-unsigned open_files_fit(unsigned connections, unsigned targets)
+int open_files_fit(unsigned targets, unsigned *connections, uint64_t *ret_allowed, struct err *err)
 {
+	uint64_t least = FILES_EACH * (uint64_t)targets + OTHER_FILES;
 	uint64_t allowed =
-		raise_open_files(FILES_EACH * (uint64_t)connections * targets + OTHER_FILES);
-	uint64_t each = allowed > OTHER_FILES ? (allowed - OTHER_FILES) / FILES_EACH / targets : 0;
+		raise_open_files(FILES_EACH * (uint64_t)*connections * targets + OTHER_FILES);
 
-	return each < connections ? (unsigned)each : connections;
+	if (allowed < least)
+		return err_set(err, SC_EINVAL, "one connection to each target wants %" PRIu64
+			       " open files, and %" PRIu64 " are allowed: more with ulimit -n",
+			       least, allowed);
+	if ((allowed - OTHER_FILES) / FILES_EACH / targets < *connections)
+		*connections = (unsigned)((allowed - OTHER_FILES) / FILES_EACH / targets);
+	*ret_allowed = allowed;
+	return SC_OK;
 }
 
 int open_files_of(unsigned sources, unsigned each, struct err *err)

@@ -135,3 +135,52 @@ def test_output_that_may_not_grow(large):
         )
     assert p.returncode == 1
     assert p.stderr == b"shadow-ctl: cannot write the result: File too large\n"
+
+
+# How many files may be open, and how many connections to each target that leaves.
+@pytest.mark.parametrize(
+    "limit, args, line",
+    [
+        (2111, "", "at most 1023 connections at once, fewer than by default: 2111 open files"),
+        (80, "", "at most 8 connections at once, fewer than by default: 80 open files"),
+        (80, TWO, "at most 4 connections at once to each target, fewer than by default"),
+        (66, "--max", "at most 1 connection at once, fewer than by default: 66 open files"),
+        (2112, "", None),
+        (192, "--max", None),
+        (80, "--quiet", None),
+        (80, "--connections 8", None),
+        (80, "--max-in-flight 4 --max", None),
+    ],
+)
+def test_fewer_connections(limit, args, line, large):
+    with MoodyServer(raw(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")) as server:
+        to = server.url if TWO not in args else f"http://localhost:{server.port}"
+        done = run(
+            *("replay", "shadow.db", "--to", to, "--methods", "POST"),
+            *args.replace(TWO, f"--to {server.url}").split(),
+            cwd=large,
+            prefix=["prlimit", f"--nofile={limit}:{limit}"],
+        )
+    said = [at for at in done.err_lines if "fewer than by default" in at]
+    assert len(said) == (line is not None)
+    assert not line or line in said[0]
+
+
+@pytest.mark.parametrize(
+    "limit, args, line",
+    [
+        (65, "", "one connection to each target wants 66 open files, and 65 are allowed"),
+        (67, TWO, "one connection to each target wants 68 open files, and 67 are allowed"),
+        (80, "--connections 9", "9 connections want 82 open files, and 80 are allowed"),
+        (80, "--max-in-flight 9", "9 connections want 82 open files, and 80 are allowed"),
+    ],
+)
+def test_no_connection(limit, args, line, large):
+    done = run(
+        *f"replay shadow.db {TO} {args}".split(),
+        status=2,
+        cwd=large,
+        prefix=["prlimit", f"--nofile={limit}:{limit}"],
+    )
+    assert len(done.err_lines) == 1 and line in done.err
+    assert not select(large / "shadow.db", "select 1 from replay")
