@@ -46,12 +46,12 @@ int opt_list(void *to, const char *value, struct err *err)
 
 int opt_number(void *to, const char *value, struct err *err)
 {
-	char *end;
 	unsigned long long v;
 
 	errno = 0;
-	v = strtoull(value, &end, 10);
-	if (errno || end == value || *end || strchr(value, '-'))
+	v = strtoull(value, NULL, 10);
+	/* strtoull also takes white space and signs. */
+	if (errno || !*value || value[strspn(value, "0123456789")])
 		return err_set(err, SC_EINVAL, "'%s' is not a whole number", value);
 	*(uint64_t *)to = v;
 	return SC_OK;
@@ -69,14 +69,24 @@ int opt_count(void *to, const char *value, struct err *err)
 	return rc;
 }
 
+/* strtod also takes white space, signs, hex, inf and nan: an option's number is none of these. Where
+ * it is none, *ret_end is `text`. */
+static double read_number(const char *text, char **ret_end)
+{
+	*ret_end = (char *)(uintptr_t)text;
+	if (!*text || !strchr("0123456789.", *text) || text[1] == 'x' || text[1] == 'X')
+		return 0;
+	return strtod(text, ret_end);
+}
+
 int opt_size(void *to, const char *value, struct err *err)
 {
 	static const char units[] = "KMGT";
 	char *end;
-	double v = strtod(value, &end);
+	double v = read_number(value, &end);
 	const char *unit = *end ? strchr(units, *end & ~0x20) : NULL;
 
-	if (end == value || !(v >= 0) || isinf(v) || strpbrk(value, "xXnN"))
+	if (end == value || isinf(v))
 		return err_set(err, SC_EINVAL, "'%s' is not a size (expected e.g. 64K, 1M, 2G)", value);
 	if (unit && *unit) {
 		v = ldexp(v, 10 * (int)(unit - units + 1));
@@ -86,7 +96,7 @@ int opt_size(void *to, const char *value, struct err *err)
 	}
 	if (*end == 'B')
 		end++;
-	if (*end || v > ldexp(1, 53))
+	if (*end || v > ldexp(1, 53) || (v > 0 && v < 1))
 		return err_set(err, SC_EINVAL, "'%s' is not a size (expected e.g. 64K, 1M, 2G)", value);
 	*(uint64_t *)to = (uint64_t)v;
 	return SC_OK;
@@ -100,14 +110,18 @@ int opt_duration(void *to, const char *value, struct err *err)
 	} units[] = {{"us", 1},       {"ms", 1e3},    {"s", 1e6},     {"", 1e6},
 		     {"m", 60e6},     {"h", 3600e6},  {"d", 86400e6}};
 	char *end;
-	double v = strtod(value, &end);
+	double v = read_number(value, &end);
 
 	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
-		if (end != value && strcmp(end, units[i].unit) == 0 && v > 0 &&
-		    v * units[i].us < 1e17) {
-			*(int64_t *)to = (int64_t)(v * units[i].us);
-			return SC_OK;
-		}
+		double us = v * units[i].us;
+
+		if (end == value || strcmp(end, units[i].unit) != 0 || !(us > 0 && us < 1e17))
+			continue;
+		/* It would be 0, which is none at all. */
+		if (us < 1)
+			return err_set(err, SC_EINVAL, "'%s' is less than a microsecond", value);
+		*(int64_t *)to = (int64_t)us;
+		return SC_OK;
 	}
 	return err_set(err, SC_EINVAL, "'%s' is not a duration (expected e.g. 250ms, 10s, 5m, 1h)",
 		       value);

@@ -85,6 +85,8 @@ static int set_save(void *to, const char *value, struct err *err)
 /* Methods are told apart by case (RFC 9110, 9.1), and none that is registered has a small letter. */
 static bool is_method(const char *list, const char *p, size_t len)
 {
+	bool letters = false;
+
 	if (strcmp(list, "all") == 0)
 		return true;
 	if (len == 3 && strncasecmp(p, "all", 3) == 0)
@@ -92,8 +94,9 @@ static bool is_method(const char *list, const char *p, size_t len)
 	for (size_t i = 0; i < len; i++) {
 		if (p[i] >= 'a' && p[i] <= 'z')
 			return false;
+		letters |= p[i] >= 'A' && p[i] <= 'Z';
 	}
-	return true;
+	return letters;
 }
 
 /* A comma-separated list of methods (tokens, RFC 9110, 5.6.2), or "all". */

@@ -17,7 +17,8 @@ static int set_ports(void *to, const char *value, struct err *err)
 		char *end;
 		unsigned long port = strtoul(at, &end, 10);
 
-		if (end == at || port < 1 || port > 65535 || (*end && *end != ','))
+		/* strtoul also takes white space and signs. */
+		if (*at < '0' || *at > '9' || port < 1 || port > 65535 || (*end && *end != ','))
 			return err_set(err, SC_EINVAL, "'%s' is not a list of ports (expected e.g. "
 				       "80,8080)", value);
 		if (a->n_ports == LIMIT_PORTS)

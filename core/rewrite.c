@@ -447,7 +447,7 @@ int stage_field_new(enum header_op op, const char *name, const char *value, stru
 struct query_rewrite {
 	struct stage stage;
 	enum query_op op;
-	char *name, *value; /* value NULL: a flag */
+	char *name, *value; /* value NULL: it removes */
 };
 
 /* Copies the parameters of other names, and puts the new one where the first of that name stood. */
@@ -477,7 +477,7 @@ static int put_query(const struct query_rewrite *s, struct span query, struct bu
 		}
 		done = true;
 		rc = rc ? rc : buf_add_str(out, s->name);
-		if (!rc && s->value)
+		if (!rc)
 			rc = buf_addf(out, "=%s", s->value);
 	}
 	return rc;
@@ -539,7 +539,7 @@ int stage_query_new(enum query_op op, const char *text, struct stage **ret, stru
 	size_t len = eq ? (size_t)(eq - text) : strlen(text);
 	struct query_rewrite *s;
 
-	if (len == 0 || has_space(text) || strpbrk(text, "&#"))
+	if (len == 0 || (op == QUERY_SET && !eq) || has_space(text) || strpbrk(text, "&#"))
 		return err_set(err, SC_EINVAL, "query '%s': expected %s as in a URL", text,
 			       op == QUERY_SET ? "NAME=VALUE" : "NAME");
 	s = calloc(1, sizeof(*s));

@@ -176,7 +176,7 @@ static void test_query_ops(void **state)
 		{QUERY_SET, "a=1", "/p?", "/p?a=1"},
 		{QUERY_SET, "a=1", "/p?b=2", "/p?b=2&a=1"},
 		{QUERY_SET, "a=1", "/p?a=0&b=2&a=3&a", "/p?a=1&b=2"},
-		{QUERY_SET, "a", "/p?b&a=0", "/p?b&a"},
+		{QUERY_SET, "a=", "/p?b&a=0", "/p?b&a="},
 		{QUERY_SET, "a=b=c", "/p", "/p?a=b=c"},
 		{QUERY_SET, "a=1", "http://h/p?x", "http://h/p?x&a=1"},
 		{QUERY_REMOVE, "a", "/p?a=1", "/p"},
@@ -185,7 +185,7 @@ static void test_query_ops(void **state)
 		{QUERY_REMOVE, "a", "/p?", "/p?"},
 		{QUERY_REMOVE, "a", "/p", "/p"},
 	};
-	static const char *const wrong[] = {"", "=1", "a b=1", "a=1&b=2", "a=#"};
+	static const char *const wrong[] = {"", "a", "=1", "a b=1", "a=1&b=2", "a=#"};
 	struct stage *s;
 	struct err err;
 
