@@ -176,8 +176,12 @@ static int fit_connections(struct job *j, struct replay_args *a, struct err *err
 	return rc;
 }
 
-static void say_fewer(const struct job *j)
+/* What is no error, and not as a person may think. */
+static void say_before(const struct job *j, const char *path)
 {
+	if (!j->whole)
+		say("%s: a recording of it has not ended: it is still being written, or was cut off",
+		    path);
 	if (j->fewer && !j->args->quiet)
 		say("at most %u connection%s at once%s, fewer than by default: %" PRIu64
 		    " open files are allowed (more with ulimit -n)",
@@ -328,6 +332,8 @@ static int open_all(struct job *j, const char *path, struct err *err)
 		rc = store_open(path, STORE_READ, &j->runs[i].in, err);
 	if (!rc)
 		rc = check_origins(j, j->runs[0].in, err);
+	if (!rc)
+		rc = store_captures_ended(j->runs[0].in, &j->whole, err);
 	if (!rc)
 		rc = cut_out(j, j->runs[0].in, err);
 	for (unsigned i = 0; i < j->n_runs && !rc; i++)
@@ -594,7 +600,7 @@ static int replay_run_command(void *options, const struct operands *operands)
 		rc = open_all(j, path, &err);
 	if (!rc) {
 		begun = true;
-		say_fewer(j);
+		say_before(j, path);
 		stop_install();
 		stop_may_hurry();
 		rc = job_run(j, &err);

@@ -34,6 +34,7 @@ struct gather_part {
 	int64_t first_us; /* of its first exchange; 0: there is none, or it is not known yet */
 	uint64_t set; /* of a store, see store_set() */
 	char *row_source, *row_options; /* of its capture row; NULL: its path, and as the others */
+	bool half; /* a store with a recording that has not ended; its row says so, too */
 };
 
 static const struct {
@@ -189,12 +190,16 @@ static int look_at_store(struct gather_part *p, struct err *err)
 {
 	struct store_extent all = {0};
 	struct store *st = NULL;
+	bool ended = true;
 	int rc = store_open(p->side.path, STORE_READ, &st, err);
 
 	if (!rc)
 		rc = store_extent(st, &all, err);
 	if (!rc)
 		rc = store_set(st, &p->set, err);
+	if (!rc && p->of->as_recorded)
+		rc = store_captures_ended(st, &ended, err);
+	p->half = !ended;
 	if (!rc && p->of->as_recorded)
 		rc = look_at_rows(p, st, err);
 	else if (!rc && p->set)
@@ -619,13 +624,13 @@ static int run_row(struct gather *g, struct gather_part *p, bool last, struct er
 		return rc;
 	rc = fill_row(g, p, err);
 	if (!rc && !last && !stop_wanted())
-		return end_row(g, &before, true, err);
+		return end_row(g, &before, !p->half, err);
 	if (rc && g->whole)
 		return rc;
 	end = sink_finish(g->to.sink, clock_us(), rc ? &later : err);
 	rc = rc ? rc : end;
 	settle(g, before.written, rc);
-	end = end_row(g, &before, !rc, rc ? &later : err);
+	end = end_row(g, &before, !rc && !p->half, rc ? &later : err);
 	return rc ? rc : end;
 }
 

@@ -110,6 +110,7 @@ struct job {
 	int64_t planned_us; /* the recording's length at its pace; 0: not known */
 	unsigned fewer;	    /* connections than the default, for want of open files; 0: as many */
 	uint64_t open_files; /* that are allowed, then */
+	bool whole;	    /* the recording: all of it has ended */
 	uint64_t total;	    /* exchanges that will be read by each run, about; 0: not known */
 	struct policy *policy; /* of the manifests, for all runs; NULL: none */
 	struct addr *origins;

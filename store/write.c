@@ -442,3 +442,13 @@ int store_capture_end(struct store *st, int64_t id, int64_t ended_us, const char
 		      "UPDATE capture SET ledger = ?3, ended_at = CASE WHEN ?2 = 0 THEN ended_at"
 		      " ELSE " DB_TIME_TEXT("?2") " END WHERE id = ?1", id, ended_us, ledger, err);
 }
+
+int store_captures_ended(struct store *st, bool *ret, struct err *err)
+{
+	int64_t open;
+	int rc = db_integer(st, "SELECT count(*) FROM capture WHERE ended_at IS NULL", &open, err);
+
+	if (!rc)
+		*ret = open == 0;
+	return rc;
+}

@@ -454,6 +454,29 @@ def test_one_alone_that_is_wrong_makes_nothing(tmp_path, bad):
         assert not (tmp_path / sink).exists()
 
 
+def test_what_was_killed_is_not_taken_for_whole(tmp_path, server):
+    """It is replayed all the same, and a line says what it is."""
+    pipe, half = tmp_path / "in.jsonl", tmp_path / "half.db"
+    os.mkfifo(pipe)
+    running = Running(tmp_path, "convert", pipe, half)
+    try:
+        with open(pipe, "wb", buffering=0) as file:
+            file.write(many(3000).encode())
+            wait_until(lambda: stored(half) >= 2000, "a transaction")
+    finally:
+        running.kill()
+    to = ["--to", server.url, "--max", "--until", "+1us"]
+    line = "a recording of it has not ended: it is still being written, or was cut off"
+    said = run("replay", half, *to).err_lines
+    assert said.count(f"shadow-ctl: {half}: {line}") == 1
+    # What it is gathered into says the same of it.
+    said = run("replay", half, "-o", tmp_path / "new.db", *to).err_lines
+    assert f"shadow-ctl: {tmp_path / 'new.db'}: {line}" in said
+    assert one(tmp_path / "new.db", "select ended_at is null from capture")
+    whole = store(tmp_path, "whole", A)
+    assert "has not ended" not in run("replay", whole, "--to", server.url, "--max").err
+
+
 def test_interrupt_finishes(three, tmp_path):
     """A file is whole with what was read of all of them."""
     pipe, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"

@@ -40,6 +40,8 @@ int64_t store_capture_row(const struct sink *sink);
 /* Writes ledger (JSON) and, when ended_us is not 0, the end. */
 int store_capture_end(struct store *st, int64_t id, int64_t ended_us, const char *ledger,
 		      struct err *err);
+/* Whether all of them have: of one that has not there may be more to come, or what was cut off. */
+int store_captures_ended(struct store *st, bool *ret, struct err *err);
 
 enum store_parts {
 	STORE_EXCHANGES,
