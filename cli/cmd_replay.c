@@ -272,6 +272,8 @@ static int check_resumed(const struct run *run, const char *options, struct err 
 {
 	const struct resumed *before = &run->job->resumed;
 	uint64_t id = run->job->args->resume;
+	struct err why;
+	int rc;
 
 	if (strcmp(before->target, run->url) != 0)
 		return err_set(err, SC_EINVAL, "--resume %" PRIu64 ": that run was to %s, not to %s",
@@ -279,11 +281,8 @@ static int check_resumed(const struct run *run, const char *options, struct err 
 	if (!replay_args_sampling_is_told(before->options))
 		return err_set(err, SC_EINVAL, "--resume %" PRIu64 ": that run was sampled, and by an "
 			       "older program: which requests were left out is not known", id);
-	if (!replay_args_agree(before->options, options))
-		return err_set(err, SC_EINVAL,
-			       "--resume %" PRIu64 ": that run had other options: %s", id,
-			       before->options);
-	return SC_OK;
+	rc = replay_args_agree(before->options, options, &why);
+	return rc ? err_set(err, rc, "--resume %" PRIu64 ": %s", id, why.text) : SC_OK;
 }
 
 /* The row of a run that goes on. */

@@ -523,19 +523,65 @@ static const char *const may_differ[] = {
 	"pace", "connections", "timeout_us", "workers", "duration_us", "drop_late_us", "share",
 };
 
-bool replay_args_agree(const char *before, const char *now)
+/* As JSON, cut where it is long. */
+#define VALUE_SHOWN 120u
+static void show_value(const json_t *value, char text[VALUE_SHOWN])
 {
-	json_t *a = json_loads(before, 0, NULL), *b = json_loads(now, 0, NULL);
-	bool agree;
+	char *json = value ? json_dumps(value, JSON_COMPACT | JSON_ENSURE_ASCII |
+						 JSON_ENCODE_ANY) : NULL;
+	int n = snprintf(text, VALUE_SHOWN, "%s", json ? json : "none");
+
+	if ((unsigned)n >= VALUE_SHOWN)
+		memcpy(text + VALUE_SHOWN - sizeof("..."), "...", sizeof("..."));
+	free(json);
+}
+
+static int differs(const char *name, const json_t *before, const json_t *now, struct err *err)
+{
+	char was[VALUE_SHOWN], is[VALUE_SHOWN];
+
+	show_value(before, was);
+	show_value(now, is);
+	return err_set(err, SC_EINVAL, "that run had other options: %s was %s, and is %s now", name, was,
+		       is);
+}
+
+static int compare_options(json_t *before, json_t *now, struct err *err)
+{
+	const char *name;
+	json_t *value;
 
 	for (size_t i = 0; i < sizeof(may_differ) / sizeof(may_differ[0]); i++) {
-		json_object_del(a, may_differ[i]);
-		json_object_del(b, may_differ[i]);
+		(void)json_object_del(before, may_differ[i]);
+		(void)json_object_del(now, may_differ[i]);
 	}
-	if (!json_object_get(a, "mirror")) /* older programs told its URL alone */
-		json_object_del(b, "mirror");
-	agree = a && b && json_equal(a, b);
+	if (!json_object_get(before, "mirror")) /* older programs told its URL alone */
+		(void)json_object_del(now, "mirror");
+	json_object_foreach(before, name, value) {
+		const json_t *other = json_object_get(now, name);
+
+		if (!other || !json_equal(value, other))
+			return differs(name, value, other, err);
+	}
+	json_object_foreach(now, name, value) {
+		if (!json_object_get(before, name))
+			return differs(name, NULL, value, err);
+	}
+	return SC_OK;
+}
+
+int replay_args_agree(const char *before, const char *now, struct err *err)
+{
+	json_t *a = json_loads(before, 0, NULL), *b = json_loads(now, 0, NULL);
+	int rc;
+
+	if (!b)
+		rc = err_set(err, SC_ENOMEM, "out of memory");
+	else if (!json_is_object(a))
+		rc = err_set(err, SC_EINVAL, "the options of that run are not to be read");
+	else
+		rc = compare_options(a, b, err);
 	json_decref(a);
 	json_decref(b);
-	return agree;
+	return rc;
 }

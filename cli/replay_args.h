@@ -95,7 +95,8 @@ bool replay_args_share(const char *options, struct share *ret);
 bool replay_args_sampling_is_told(const char *options);
 /* Its seed, unless a person gave one. */
 void replay_args_take_seed(struct replay_args *a, const char *options);
-/* Whether a run with those options, as described, sent what these would. */
-bool replay_args_agree(const char *before, const char *now);
+/* Whether a run with those options, as described, sent what these would. SC_EINVAL with the first one
+ * that is another. */
+int replay_args_agree(const char *before, const char *now, struct err *err);
 
 #endif

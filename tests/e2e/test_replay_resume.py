@@ -359,8 +359,11 @@ def test_resume_takes_the_seed(seed, key, tmp_path):
 @pytest.mark.parametrize(
     "args, words",
     [
-        (["--methods", "all"], "other options"),
-        (["--route", "/1*"], "other options"),
+        (["--methods", "all"], 'methods was "GET,HEAD,OPTIONS", and is "all" now'),
+        (["--route", "/1*"], 'route was none, and is ["/1*"] now'),
+        (["--save", "status", "--order", "none"], 'order was "connection", and is "none" now'),
+        (["--loop", "2"], "loop was 1, and is 2 now"),
+        (["--set-header", "X: " + "x" * 600], "set_header was none, and is "),
         (["--resume", "7"], "no replay 7"),
         (["--to", "http://127.0.0.1:1"], "one target"),
     ],
@@ -371,6 +374,7 @@ def test_resume_is_the_same_run(args, words, tmp_path):
         run("replay", store, "--to", server.url, "--max")
         refused = resume(store, server, *args, status=2)
         assert len(refused.err_lines) == 1 and words in refused.err, refused.err
+        assert len(refused.err) < 300
         elsewhere = RawServer()
         with elsewhere:
             other = run("replay", store, "--to", elsewhere.url, "--resume", "1", status=2)
