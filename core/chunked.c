@@ -275,3 +275,10 @@ void chunked_describe(struct chunked *c, struct message *m)
 	    buf_add(&m->chunk_lines, c->trailer.data, c->line))
 		buf_clear(&m->chunk_lines);
 }
+
+struct span chunk_line_end(struct span line)
+{
+	bool crlf = line.len > 1 && line.p[line.len - 2] == '\r';
+
+	return crlf ? span_str("\r\n") : span_str("\n");
+}

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/chunked.h"
 #include "core/limits.h"
 
 #define HEADER_BYTES 96u /* a type, an id and two numbers of twenty digits */
@@ -219,7 +220,7 @@ static int chunk_size(struct span line, uint64_t *ret)
 static int read_chunk(struct message *m, struct span *rest, uint64_t *ret_size)
 {
 	struct span line = next_line(rest);
-	bool crlf = line.len > 1 && line.p[line.len - 2] == '\r';
+	struct span end = chunk_line_end(line);
 	int rc = chunk_size(line, ret_size);
 
 	if (!rc)
@@ -233,7 +234,7 @@ static int read_chunk(struct message *m, struct span *rest, uint64_t *ret_size)
 	if (rc)
 		return rc;
 	/* Ends as its size line does; a size that is one short would pass for a bare LF otherwise. */
-	return span_eq(next_line(rest), crlf ? span_str("\r\n") : span_str("\n")) ? SC_OK : SC_EPROTO;
+	return span_eq(next_line(rest), end) ? SC_OK : SC_EPROTO;
 }
 
 static int read_trailers(struct message *m, struct span *rest)

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/chunked.h"
 #include "core/limits.h"
 #include "core/stage.h"
 
@@ -245,21 +246,13 @@ static bool lines_fit(const struct message *m)
 	return size == 0 && total == m->body.len;
 }
 
-/* What ends a line; whoever ended this one so did the same behind its data. */
-static struct span end_of_line(struct span line)
-{
-	bool crlf = line.len > 1 && line.p[line.len - 2] == '\r';
-
-	return crlf ? span_str("\r\n") : span_str("\n");
-}
-
 static uint8_t *put_recorded_chunks(uint8_t *to, const struct message *m)
 {
 	struct span rest = buf_span(&m->chunk_lines);
 	size_t at = 0;
 
 	for (;;) {
-		struct span line = next_line(&rest), end = end_of_line(line);
+		struct span line = next_line(&rest), end = chunk_line_end(line);
 		size_t size = (size_t)line_size(line);
 
 		to = put(to, line.p, line.len);

@@ -5,6 +5,7 @@
 
 #include <string.h>
 
+#include "core/chunked.h"
 #include "core/err.h"
 #include "core/limits.h"
 
@@ -272,14 +273,6 @@ static bool lines_fit(const struct message *m)
 	return size == 0 && total == m->body.len;
 }
 
-/* What ends a line; whoever ended this one so did the same behind its data. */
-static struct span end_of_line(struct span line)
-{
-	bool crlf = line.len > 1 && line.p[line.len - 2] == '\r';
-
-	return crlf ? span_str("\r\n") : span_str("\n");
-}
-
 static int write_recorded_chunks(const struct message *m, struct buf *out)
 {
 	struct span rest = buf_span(&m->chunk_lines), end = span_str("");
@@ -290,7 +283,7 @@ static int write_recorded_chunks(const struct message *m, struct buf *out)
 	while (size && !rc) {
 		struct span line = next_line(&rest);
 
-		end = end_of_line(line);
+		end = chunk_line_end(line);
 		(void)chunk_size(line, &size); /* lines_fit() */
 		rc = buf_add_span(out, line);
 		if (!rc && size)

@@ -33,4 +33,7 @@ bool chunked_skip(struct chunked *c, uint64_t len);
 /* Gives the message its trailers, and its chunk_lines where they were kept and are not the plainest. */
 void chunked_describe(struct chunked *c, struct message *m);
 
+/* What ends this size line. Whoever ended it so did the same behind its data. */
+struct span chunk_line_end(struct span line);
+
 #endif
