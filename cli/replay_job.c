@@ -17,7 +17,7 @@
 #include "thread.h"
 
 #define WRITE_EVERY_NS 10000000 /* the writer takes what has come by then ... */
-#define WRITE_AT_MAX_NS 100000000 /* ... or then, in a closed loop */
+#define WRITE_AT_MAX_NS 250000000 /* ... or then, in a closed loop */
 #define BACKGROUND_NICE 10
 #define SHOW_EVERY_NS 100000000
 #define LINE_US 5000000 /* between progress lines where there is no terminal */

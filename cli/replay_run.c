@@ -19,7 +19,7 @@
 /* What a request counts in the queue, at least, and the part of the queue that the reader fills at
  * once. In a closed loop it works far ahead, and seldom; at due times it must not keep a sender from
  * the processor for long. */
-#define SHOT_BYTES_AT_MAX (2u * KIB)
+#define SHOT_BYTES_AT_MAX 512u
 #define SHOT_BYTES_PACED (8u * KIB)
 #define ROOM_AT_MAX 2u
 #define ROOM_PACED 32u
