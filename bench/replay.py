@@ -410,7 +410,8 @@ PARTS = {"max": bench_max, "pace": bench_pace, "burst": bench_burst, "memory": b
 def main():
     p = argparse.ArgumentParser(prog="scripts/bench replay")
     p.add_argument("--build", type=pathlib.Path, required=True, help=argparse.SUPPRESS)
-    p.add_argument("--requests", type=int, default=700_000, help="of each fast run (700000: as long as wrk's)")
+    p.add_argument("--requests", type=int, default=700_000,
+                   help="of each fast run (700000: as long as wrk's)")
     p.add_argument("--rounds", type=int, default=5, help="of those runs (5)")
     p.add_argument("--wrk-seconds", type=int, default=3, help="of wrk's runs (3)")
     p.add_argument("--seconds", type=int, default=60, help="of a paced run (60)")
