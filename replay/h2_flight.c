@@ -350,7 +350,8 @@ static bool is_stale(const struct flight *f, CURLcode code)
 {
 	long opened = 0;
 
-	if (code == CURLE_OK || code == CURLE_HTTP2_STREAM || f->error != RESULT_ERROR_NONE || !f->sent_ns || f->first_ns ||
+	if (code == CURLE_OK || code == CURLE_HTTP2_STREAM || f->error != RESULT_ERROR_NONE ||
+	    !f->sent_ns || f->first_ns ||
 	    f->shot->retried || !f->shot->idempotent || f->h->loop.stopping)
 		return false;
 	return !curl_easy_getinfo(f->easy, CURLINFO_NUM_CONNECTS, &opened) && opened == 0;

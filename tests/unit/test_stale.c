@@ -154,30 +154,33 @@ static void test_gone(void **state)
 	server_stop(s);
 }
 
-static int tcp_to(uint16_t port)
+/* Both ends of a TCP connection. */
+static int pair_of(struct conn *ret)
 {
-	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port)};
-	int fd = socket(AF_INET, SOCK_STREAM, 0);
+	struct sockaddr_in to = {.sin_family = AF_INET};
+	uint16_t port;
+	int listener = bound_socket(&port), peer;
 
+	assert_int_equal(listen(listener, 1), 0);
+	to.sin_port = htons(port);
 	to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	assert_true(fd >= 0);
-	assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
-	return fd;
+	*ret = (struct conn){.fd = socket(AF_INET, SOCK_STREAM, 0)};
+	assert_true(ret->fd >= 0);
+	assert_int_equal(connect(ret->fd, (struct sockaddr *)&to, sizeof(to)), 0);
+	peer = accept(listener, NULL, NULL);
+	close(listener);
+	return peer;
 }
 
 /* What none of has arrived has done nothing: it may go out again whatever it is. */
 static void test_untaken(void **state)
 {
-	uint16_t port;
-	int listener = bound_socket(&port), peer;
-	struct conn c = {.fd = -1};
+	struct conn c;
+	int peer = pair_of(&c);
 	char byte;
 	size_t n;
 
 	(void)state;
-	assert_int_equal(listen(listener, 1), 0);
-	c.fd = tcp_to(port);
-	peer = accept(listener, NULL, NULL);
 	assert_int_equal(conn_send(&c, "taken", 5, &n), SC_OK);
 	for (size_t i = 0; i < 5; i++)
 		assert_int_equal(recv(peer, &byte, 1, 0), 1);
@@ -188,22 +191,17 @@ static void test_untaken(void **state)
 	assert_int_equal(conn_fate(&c, 6), CONN_UNTAKEN);
 	assert_int_equal(conn_fate(&c, 7), CONN_TAKEN);
 	close(c.fd);
-	close(listener);
 }
 
 /* A peer that ended its own side only may read on. */
 static void test_half_closed(void **state)
 {
-	uint16_t port;
-	int listener = bound_socket(&port), peer;
-	struct conn c = {.fd = -1};
+	struct conn c;
+	int peer = pair_of(&c);
 	char byte;
 	size_t n;
 
 	(void)state;
-	assert_int_equal(listen(listener, 1), 0);
-	c.fd = tcp_to(port);
-	peer = accept(listener, NULL, NULL);
 	shutdown(peer, SHUT_WR);
 	assert_int_equal(recv(c.fd, &byte, 1, 0), 0);
 	assert_int_equal(conn_send(&c, "listen", 6, &n), SC_OK);
@@ -212,7 +210,6 @@ static void test_half_closed(void **state)
 	assert_int_not_equal(conn_fate(&c, 6), CONN_UNTAKEN);
 	close(peer);
 	close(c.fd);
-	close(listener);
 }
 
 static struct conn *connected(CURLM *multi, const struct replay_options *options)
